@@ -1,0 +1,61 @@
+# Everything a developer or an operator types. `make` alone lists it.
+PORT ?= 8000
+HOST ?= 127.0.0.1
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo test test-all check fmt bench lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+up: $(VENV)/.runtime ## set up everything and run the platform (PORT=8000, HOST=127.0.0.1)
+	@exec $(BIN)/carillon up --host $(HOST) --port $(PORT)
+
+demo: $(VENV)/.runtime ## send the shipped CSV through a running platform (PORT=8000)
+	@$(BIN)/carillon demo --url http://$(HOST):$(PORT)
+
+check: $(VENV)/.development ## format, lint, types, import rules, sizes
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tests/rules.py
+
+fmt: $(VENV)/.development ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: check ## every test but the slow ones, on real PostgreSQL, Redis and RabbitMQ
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: check ## the slow tests too: deep fuzzing, more fault seeds, every command in the documents
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/.development ## measure: accept/s, end to end e-mails/s, look-ups/s
+	$(BIN)/python -m benchmarks
+
+lock: $(VENV)/.uv ## renew the requirement locks
+	cd requirements && for pair in "../pyproject.toml build.in:runtime" "development.in:development" "installer.in:installer"; do \
+	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
+	    $${pair%%:*} -o $${pair##*:}.txt || exit 1; done
+
+clean: ## remove the virtual environment and caches; data in .carillon/ stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(VENV)/.uv: requirements/installer.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Carillon needs Python 3.11 or newer: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "Python's venv module is missing. On Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/installer.txt
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.uv requirements/runtime.txt pyproject.toml
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/runtime.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.development: $(VENV)/.runtime requirements/development.txt
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/development.txt
+	@touch $@

@@ -1,0 +1,1 @@
+"""HTTP for every service: the envelope, the edge, access by permission, the client."""

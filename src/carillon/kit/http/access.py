@@ -1,0 +1,34 @@
+"""Access: every route states what it needs in one place, and one guard sees to it."""
+
+from typing import Any, Final
+
+from litestar.connection import ASGIConnection, Request
+from litestar.datastructures import State
+from litestar.handlers import BaseRouteHandler
+
+from carillon.kit.auth import Caller
+from carillon.kit.errors import Forbidden, Unauthenticated
+
+ANYONE: Final = "anyone"
+SIGNED_IN: Final = "signed_in"
+
+ApiRequest = Request[None, Caller, State]
+
+
+def owner_or(permission: str) -> str:
+    """The owner of the record, or a holder of `permission`: the store's query decides, so that a stranger sees 404."""
+    return f"owner or {permission}"
+
+
+async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Verify the token and the permission that the route's `needs` names; the caller becomes `request.auth`."""
+    needs: str = handler.opt.get("needs", SIGNED_IN)
+    if needs == ANYONE:
+        return
+    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated
+    caller: Caller = await connection.app.state.authenticate(token.strip())
+    connection.scope["auth"] = caller
+    if needs != SIGNED_IN and not needs.startswith("owner or ") and not caller.may(needs):
+        raise Forbidden(f"This needs the permission {needs}.")

@@ -1,0 +1,86 @@
+"""`build_app`: routes, an authenticator and checks become one ASGI app in which every error wears the envelope."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import structlog
+from litestar import Litestar, MediaType, Request, Response
+from litestar.datastructures import State
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
+
+from carillon.kit.auth import Authenticator
+from carillon.kit.errors import FieldProblem, Invalid, NotFound, Problem
+from carillon.kit.http.access import guard
+from carillon.kit.http.edge import MAX_BODY, App, Edge
+from carillon.kit.http.envelope import failure
+from carillon.kit.http.system import HealthCheck, system_routes
+
+_log = structlog.get_logger()
+
+_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+
+
+def build_app(
+    name: str,
+    handlers: Sequence[HTTPRouteHandler],
+    *,
+    authenticate: Authenticator,
+    state: Mapping[str, Any],
+    checks: Mapping[str, HealthCheck],
+    title: str,
+) -> App:
+    """One service's app. `state` is what its routes find under `request.app.state`; `checks` feed `/health` and `/ready`."""
+    inner = Litestar(
+        route_handlers=[*handlers, *system_routes(name, checks)],
+        guards=[guard],
+        state=State({**state, "authenticate": authenticate}),
+        exception_handlers={Problem: _known, HTTPException: _of_framework, Exception: _unexpected},
+        request_max_body_size=MAX_BODY,
+        openapi_config=OpenAPIConfig(
+            title=title,
+            version="1",
+            path="/_schema",
+            components=Components(security_schemes={"bearer": SecurityScheme(type="http", scheme="bearer")}),
+            use_handler_docstrings=False,
+        ),
+        logging_config=None,
+    )
+    return Edge(inner, service=name)
+
+
+def _render(problem: Problem) -> Response[Any]:
+    return Response(failure(problem), status_code=problem.status, headers=problem.headers, media_type=MediaType.JSON)
+
+
+def _known(_request: Request[Any, Any, Any], problem: Problem) -> Response[Any]:
+    if problem.status >= 500:  # noqa: PLR2004
+        _log.warning("request_failed", code=problem.code, reason=problem.message)
+    return _render(problem)
+
+
+def _of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
+    if isinstance(error, ValidationException):
+        return _render(_invalid_parameters(error))
+    if error.status_code >= 500:  # noqa: PLR2004
+        return _unexpected(request, error)
+    problem = NotFound("There is nothing at this address.") if error.status_code == 404 else Problem(str(error.detail))  # noqa: PLR2004
+    problem.status = error.status_code
+    problem.code = _CODES.get(error.status_code, "bad_request")
+    if error.headers:
+        problem.headers.update(error.headers)
+    return _render(problem)
+
+
+def _invalid_parameters(error: ValidationException) -> Problem:
+    extra = error.extra if isinstance(error.extra, list) else []
+    details = [FieldProblem(str(e.get("key", "")), str(e.get("message", ""))) for e in extra if isinstance(e, dict)]
+    said = "; ".join(f"{d.field}: {d.reason}" for d in details) or "A parameter breaks a rule."
+    return Invalid(said, details=details)
+
+
+def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    _log.error("request_crashed", method=request.method, route=request.scope.get("path_template", ""), exc_info=error)
+    return _render(Problem("Something went wrong on our side. The correlation id finds it in the logs."))

@@ -1,0 +1,91 @@
+"""The outermost layer of every app: one path for all spellings, JSON only, bounded bodies, the correlation id, timings."""
+
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import msgspec
+
+from carillon.kit.errors import Problem, TooLarge, UnsupportedMediaType
+from carillon.kit.http.envelope import failure
+from carillon.kit.telemetry import correlation
+from carillon.kit.telemetry.metrics import HTTP_SECONDS
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+MAX_BODY = 1 << 20
+API = "/api/v1"
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_CORRELATION = correlation.HEADER.lower().encode()
+
+
+def canonical(path: str) -> str:
+    """`/v1/users/`, `/v1/users` and `/api/v1/users/` are all `/api/v1/users`; other paths lose only a trailing slash."""
+    bare = path.rstrip("/") or "/"
+    return API + bare[3:] if bare == "/v1" or bare.startswith("/v1/") else bare
+
+
+class Edge:
+    """Wraps a service's app. `service` labels its timings."""
+
+    def __init__(self, app: App, *, service: str) -> None:
+        self._app = app
+        self._service = service
+        self._children: dict[tuple[str, str, int], Any] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        given = headers.get(_CORRELATION)
+        correlation_id = correlation.bind(given.decode("latin-1") if given else None).encode()
+        started, status = time.perf_counter(), 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (_CORRELATION, correlation_id)]
+            await send(message)
+
+        scope["path"] = canonical(scope["path"])
+        scope["raw_path"] = scope["path"].encode()
+        if problem := _refusal(scope["method"], headers):
+            await answer(send_with_id, problem)
+        else:
+            await self._app(scope, receive, send_with_id)
+        self._observe(scope, status, time.perf_counter() - started)
+
+    def _observe(self, scope: Scope, status: int, seconds: float) -> None:
+        key = (scope["method"], scope.get("path_template") or "(none)", status)
+        if (child := self._children.get(key)) is None:
+            child = self._children[key] = HTTP_SECONDS.labels(self._service, key[0], key[1], str(status))
+        child.observe(seconds)
+
+
+def _refusal(method: str, headers: dict[bytes, bytes]) -> Problem | None:
+    if method not in _WITH_BODY:
+        return None
+    length = headers.get(b"content-length", b"0")
+    if length == b"0" and b"transfer-encoding" not in headers:
+        return None
+    if length.isdigit() and int(length) > MAX_BODY:
+        return TooLarge(f"The body has {int(length)} bytes; at most {MAX_BODY} are taken.")
+    kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
+    if kind != b"application/json":
+        return UnsupportedMediaType("Send JSON: Content-Type: application/json.")
+    return None
+
+
+async def answer(send: Send, problem: Problem) -> None:
+    """Send a problem without any framework's help."""
+    body = msgspec.json.encode(failure(problem))
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    await send({"type": "http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

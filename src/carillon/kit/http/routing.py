@@ -1,0 +1,71 @@
+"""Declaring a route: what it needs, what it answers, and every way it can fail, for the code and for OpenAPI at once."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from litestar import route
+from litestar.handlers import HTTPRouteHandler
+from litestar.openapi.datastructures import ResponseSpec
+
+from carillon.kit.http.access import ANYONE
+from carillon.kit.http.bodies import StrictBody
+from carillon.kit.http.envelope import ErrorEnvelope
+
+_SAYS = {
+    400: "The body is not JSON, or the request is malformed",
+    401: "No valid token",
+    403: "The token lacks the permission",
+    404: "Not found, or not yours to know of",
+    405: "Method not allowed",
+    409: "Contradicts what is there",
+    412: "If-Match names another version",
+    413: "The body is too large",
+    415: "The body is not declared as JSON",
+    422: "Breaks a rule; details name the fields",
+    429: "A limit is used up; see Retry-After",
+    500: "Our fault",
+    503: "Something needed is away; see Retry-After",
+}
+_BODY_ERRORS = (400, 413, 415, 422)
+
+
+def endpoint(
+    method: str,
+    path: str | Sequence[str],
+    *,
+    needs: str,
+    says: str,
+    status: int = 200,
+    also: Sequence[int] = (),
+    errors: Sequence[int] = (),
+    tag: str = "",
+    answers: type | None = None,
+    **options: Any,
+) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
+    """A Litestar route under `/api/v1`.
+
+    `needs` is ANYONE, SIGNED_IN, a permission, or `owner_or(permission)`. `says` is the summary in OpenAPI. `errors` lists
+    the failures beyond those every route has; a body adds 400, 413, 415 and 422. `also` lists further success statuses of the
+    same shape `answers`.
+    """
+    paths = [path] if isinstance(path, str) else list(path)
+    takes_body = method in {"POST", "PUT", "PATCH"}
+    failures = {*errors, 400, 422, 500, *(() if needs == ANYONE else (401, 403, 503)), *(_BODY_ERRORS if takes_body else ())}
+    responses = {code: ResponseSpec(ErrorEnvelope, generate_examples=False, description=_SAYS[code]) for code in sorted(failures)}
+    for code in also:
+        responses[code] = ResponseSpec(answers, generate_examples=False, description=says)
+    if takes_body:
+        options.setdefault("dto", StrictBody)
+        options.setdefault("return_dto", None)
+    return route(
+        [f"/api/v1{p}" if not p.startswith("/.") else p for p in paths],
+        http_method=[method],  # type: ignore[list-item]
+        status_code=status,
+        summary=says,
+        description=f"Needs: {needs.replace('_', ' ')}.",
+        responses=responses,
+        opt={"needs": needs},
+        security=[] if needs == ANYONE else [{"bearer": []}],
+        tags=[tag] if tag else None,
+        **options,
+    )

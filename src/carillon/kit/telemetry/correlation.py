@@ -1,0 +1,23 @@
+"""The correlation id of the work in hand: taken from the caller or made, carried through HTTP and the queue."""
+
+import re
+from contextvars import ContextVar
+
+from carillon.kit.ids import uuid7
+
+HEADER = "X-Correlation-ID"
+_ACCEPTED = re.compile(r"[A-Za-z0-9._\-]{1,128}")
+
+_current: ContextVar[str] = ContextVar("correlation_id", default="")
+
+
+def current() -> str:
+    """The id of the work in hand, empty outside any."""
+    return _current.get()
+
+
+def bind(given: str | None) -> str:
+    """Adopt the caller's id where it is well formed, else make one; it holds for this task and those it starts."""
+    accepted = given if given and _ACCEPTED.fullmatch(given) else uuid7().hex
+    _current.set(accepted)
+    return accepted

@@ -1,0 +1,45 @@
+"""structlog, as JSON lines on stderr (or readable text on a terminal); events are constant snake_case names."""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from carillon.kit.telemetry import correlation
+
+LogFormat = Literal["json", "text"]
+LogLevel = Literal["debug", "info", "warning", "error"]
+
+
+def configure_logs(level: LogLevel = "info", log_format: LogFormat = "json") -> None:
+    """Once a process, at start: our events and those of libraries (from WARNING on) leave in the same shape."""
+    shared: list[structlog.typing.Processor] = [
+        _with_correlation_id,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer() if log_format == "json" else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+    )
+    structlog.configure(
+        processors=[*shared, structlog.processors.format_exc_info, last],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, structlog.processors.format_exc_info, last],
+            foreign_pre_chain=shared,
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _with_correlation_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    if (present := correlation.current()) and "correlation_id" not in event:
+        event["correlation_id"] = present
+    return event

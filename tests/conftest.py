@@ -1,0 +1,21 @@
+"""Servers that tests can ask for; each starts when the first test wants it and stops with the session."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from tests.support import servers
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[servers.PostgresServer]:
+    with servers.postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+async def database(postgres_server: servers.PostgresServer) -> AsyncIterator[str]:
+    """The DSN of a fresh database, dropped after the test."""
+    dsn = await postgres_server.create_database()
+    yield dsn
+    await postgres_server.drop_database(dsn)

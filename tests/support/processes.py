@@ -1,0 +1,69 @@
+"""Own child processes: they die with the test run, also when it is killed, and are ended by pid, never by name."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody holds at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def dies_with_parent(*, uid: int = 0, gid: int = 0, sign: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
+    """What a child runs before exec: drop privileges when asked, then tie its life to ours."""
+    parent = os.getpid()
+
+    def prepare() -> None:
+        os.setsid()
+        if uid:
+            os.setgroups([])
+            os.setgid(gid)
+            os.setuid(uid)
+        _libc.prctl(PR_SET_PDEATHSIG, int(sign))
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    log: Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    prepare: Callable[[], None] | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a child of ours, its output appended to `log`."""
+    with log.open("ab") as out:
+        return subprocess.Popen(
+            command,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            preexec_fn=prepare or dies_with_parent(),  # noqa: PLW1509 - the only way to tie a child's life to ours
+        )
+
+
+def end(process: subprocess.Popen[bytes] | None, *, sign: signal.Signals = signal.SIGTERM, within: float = 20) -> None:
+    """Stop a child of ours: the polite signal first, SIGKILL when it does not listen."""
+    if process is None or process.poll() is not None:
+        return
+    process.send_signal(sign)
+    try:
+        process.wait(within)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(within)
