@@ -1,0 +1,36 @@
+"""What the broker writes into a message's headers when it is retried or dies; pure."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from carillon.kit.broker.port import (
+    DEAD_AT_HEADER,
+    PUBLISHED_AT_HEADER,
+    REASON_HEADER,
+    RETRIES_HEADER,
+    SOURCE_QUEUE_HEADER,
+)
+
+
+def retries_of(headers: Mapping[str, str]) -> int:
+    """How many retries the headers tell of; a hint, so what cannot be read counts as none."""
+    value = headers.get(RETRIES_HEADER, "0")
+    return int(value) if value.isascii() and value.isdigit() else 0
+
+
+def retried(headers: Mapping[str, str], *, reason: str) -> dict[str, str]:
+    return {**headers, REASON_HEADER: reason, RETRIES_HEADER: str(retries_of(headers) + 1)}
+
+
+def dead(
+    headers: Mapping[str, str], *, reason: str, queue: str, published_at: datetime | None, now: datetime
+) -> dict[str, str]:
+    noted = {**headers, REASON_HEADER: reason, SOURCE_QUEUE_HEADER: queue, DEAD_AT_HEADER: timestamp(now)}
+    if published_at is not None:
+        noted[PUBLISHED_AT_HEADER] = timestamp(published_at)
+    return noted
+
+
+def timestamp(moment: datetime) -> str:
+    """ISO 8601 in UTC, to the millisecond."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
