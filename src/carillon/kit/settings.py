@@ -69,5 +69,7 @@ def _sentence(error: str, names: Mapping[str, str], service: str) -> str:
     field = error.rpartition("`$.")[2].split("`")[0].split("[")[0] if "`$." in error else ""
     if "missing required field" in error:
         field = error.split("`")[1]
-        return f"Set CARILLON_{service}_{field}: it has no default.".replace(f"{service}_{field}", f"{service}_{field}".upper())
+        return f"Set CARILLON_{service}_{field}: it has no default.".replace(
+            f"{service}_{field}", f"{service}_{field}".upper()
+        )
     return f"{names.get(field, field.upper())}: {error.split(' - at')[0]}."

@@ -12,7 +12,7 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from carillon.kit.auth import Authenticator
-from carillon.kit.errors import FieldProblem, Invalid, NotFound, Problem
+from carillon.kit.errors import BrokenBody, FieldProblem, Invalid, NotFound, Problem
 from carillon.kit.http.access import guard
 from carillon.kit.http.edge import MAX_BODY, App, Edge
 from carillon.kit.http.envelope import failure
@@ -77,6 +77,8 @@ def _of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Resp
 def _invalid_parameters(error: ValidationException) -> Problem:
     extra = error.extra if isinstance(error.extra, list) else []
     details = [FieldProblem(str(e.get("key", "")), str(e.get("message", ""))) for e in extra if isinstance(e, dict)]
+    if any(d.field == "data" for d in details):
+        return BrokenBody("The body is empty; this route takes JSON.")
     said = "; ".join(f"{d.field}: {d.reason}" for d in details) or "A parameter breaks a rule."
     return Invalid(said, details=details)
 

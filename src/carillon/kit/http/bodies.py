@@ -49,7 +49,9 @@ class StrictBody(AbstractDTO[T]):
         return False
 
     @classmethod
-    def create_for_field_definition(cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None) -> None:
+    def create_for_field_definition(
+        cls, field_definition: FieldDefinition, handler_id: str, backend_cls: Any = None
+    ) -> None:
         if field_definition.name == "data":
             cls._dto_backends[handler_id] = {"data_backend": msgspec.json.Decoder(field_definition.annotation)}  # type: ignore[typeddict-item]
 

@@ -50,13 +50,21 @@ def endpoint(
     """
     paths = [path] if isinstance(path, str) else list(path)
     takes_body = method in {"POST", "PUT", "PATCH"}
-    failures = {*errors, 400, 422, 500, *(() if needs == ANYONE else (401, 403, 503)), *(_BODY_ERRORS if takes_body else ())}
-    responses = {code: ResponseSpec(ErrorEnvelope, generate_examples=False, description=_SAYS[code]) for code in sorted(failures)}
+    failures = {
+        *errors,
+        400,
+        422,
+        500,
+        *(() if needs == ANYONE else (401, 403, 503)),
+        *(_BODY_ERRORS if takes_body else ()),
+    }
+    responses = {
+        code: ResponseSpec(ErrorEnvelope, generate_examples=False, description=_SAYS[code]) for code in sorted(failures)
+    }
     for code in also:
         responses[code] = ResponseSpec(answers, generate_examples=False, description=says)
     if takes_body:
-        options.setdefault("dto", StrictBody)
-        options.setdefault("return_dto", None)
+        options = {"dto": StrictBody, "return_dto": None, **options}
     return route(
         [f"/api/v1{p}" if not p.startswith("/.") else p for p in paths],
         http_method=[method],  # type: ignore[list-item]

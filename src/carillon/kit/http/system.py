@@ -74,7 +74,13 @@ def system_routes(service: str, checks: Mapping[str, HealthCheck]) -> list[HTTPR
         away = ", ".join(name for name, state in found.dependencies.items() if state.status != "ok")
         return Response(failure(Unavailable(f"{service} cannot serve while these are away: {away}.")), status_code=503)
 
-    @get("/metrics", opt=open_to_all, include_in_schema=False, media_type="text/plain; version=0.0.4", sync_to_thread=False)
+    @get(
+        "/metrics",
+        opt=open_to_all,
+        include_in_schema=False,
+        media_type="text/plain; version=0.0.4",
+        sync_to_thread=False,
+    )
     def metrics() -> bytes:
         return rendered()
 

@@ -5,7 +5,10 @@ from prometheus_client import REGISTRY, Counter, Gauge, Histogram, generate_late
 _QUICK = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 HTTP_SECONDS = Histogram(
-    "carillon_http_request_seconds", "Time to answer a request", ["service", "method", "route", "status"], buckets=_QUICK
+    "carillon_http_request_seconds",
+    "Time to answer a request",
+    ["service", "method", "route", "status"],
+    buckets=_QUICK,
 )
 MESSAGES = Counter("carillon_messages_total", "Messages handled, by outcome", ["service", "queue", "outcome"])
 PUBLISHED = Counter("carillon_published_total", "Messages handed to the broker", ["service", "queue"])
@@ -13,7 +16,9 @@ QUEUE_READY = Gauge("carillon_queue_ready", "Messages waiting in a queue", ["ser
 QUEUE_IN_FLIGHT = Gauge("carillon_queue_in_flight", "Messages handed out and not settled", ["service", "queue"])
 QUEUE_LAG = Gauge("carillon_queue_lag_seconds", "Age of the oldest message waiting", ["service", "queue"])
 OUTBOX_WAITING = Gauge("carillon_outbox_waiting", "Committed messages not yet handed to the broker", ["service"])
-LOOP_RESTARTS = Counter("carillon_loop_restarts_total", "Background loops restarted after a failure", ["service", "loop"])
+LOOP_RESTARTS = Counter(
+    "carillon_loop_restarts_total", "Background loops restarted after a failure", ["service", "loop"]
+)
 CACHE_READS = Counter("carillon_cache_reads_total", "Look-ups in a cache, by result", ["service", "cache", "result"])
 
 

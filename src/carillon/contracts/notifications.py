@@ -1,0 +1,98 @@
+"""API shapes of the gateway: what an application posts and what it is told."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import Meta
+
+from carillon.contracts.channels import DEFAULT_PRIORITY, Channel
+from carillon.contracts.messages import StepKind
+from carillon.contracts.statuses import Stage, Status
+from carillon.contracts.templates import TemplateCode
+
+RequestId = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=r"\A[^\x00-\x1f\x7f]+\Z",
+        description="Yours; makes the request idempotent",
+    ),
+]
+Priority = Annotated[int, Meta(ge=1, le=10, description="8–10 is the high lane, 1–3 the bulk lane")]
+
+
+class NotificationRequested(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /notifications`. `variables` needs `name` and an http(s) `link`; `meta` may be an object or null."""
+
+    notification_type: Channel
+    user_id: UUID
+    template_code: TemplateCode
+    variables: dict[str, Any]
+    request_id: RequestId
+    priority: Priority | None = None
+    metadata: dict[str, Any] | None = None
+    category: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\A[a-z0-9][a-z0-9_.\-]*\Z")] | None = None
+
+    @property
+    def effective_priority(self) -> int:
+        return DEFAULT_PRIORITY if self.priority is None else self.priority
+
+
+class NotificationAccepted(msgspec.Struct, frozen=True):
+    """202, or 200 for a replay with the present status."""
+
+    notification_id: UUID
+    request_id: str
+    status: Status
+    stage: Stage | None
+
+
+class Notification(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a notification now. `stage` only while pending; `reason` where it ended otherwise than delivered."""
+
+    notification_id: UUID
+    request_id: str
+    notification_type: Channel
+    user_id: UUID
+    template_code: str
+    priority: int
+    category: str | None
+    status: Status
+    stage: Stage | None
+    attempts: int
+    reason: str | None
+    error: str | None
+    metadata: dict[str, Any] | None
+    correlation_id: str
+    created_at: datetime
+    updated_at: datetime
+
+
+class TimelineStep(msgspec.Struct, frozen=True, kw_only=True):
+    """One step with its reason."""
+
+    kind: StepKind
+    at: datetime
+    reason: str | None = None
+    attempt: int | None = None
+    provider: str | None = None
+    detail: dict[str, Any] | None = None
+
+
+class Timeline(msgspec.Struct, frozen=True):
+    notification_id: UUID
+    status: Status
+    stage: Stage | None
+    steps: list[TimelineStep]
+
+
+class StatusReported(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /{email|push}/status`: a provider's word on a notification."""
+
+    notification_id: str
+    status: Literal["delivered", "pending", "failed"]
+    timestamp: datetime | None = None
+    error: Annotated[str, Meta(max_length=2000)] | None = None

@@ -1,0 +1,38 @@
+"""API shapes of the templates service that workers and the gateway rely on."""
+
+from typing import Annotated
+
+import msgspec
+
+from carillon.contracts.channels import Channel
+
+TemplateCode = Annotated[
+    str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9_.\-]{0,99}\Z", description="Lower-case code, e.g. `order_shipped`")
+]
+Language = Annotated[
+    str, msgspec.Meta(pattern=r"\A[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8}){0,3}\Z", description="BCP 47, e.g. `pt-BR`")
+]
+
+
+class Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a version says. E-mail has subject and body_text and/or body_html; push has title and body, and may have image and link."""
+
+    subject: str | None = None
+    body_text: str | None = None
+    body_html: str | None = None
+    title: str | None = None
+    body: str | None = None
+    image: str | None = None
+    link: str | None = None
+
+
+class PublishedTemplate(msgspec.Struct, frozen=True, kw_only=True):
+    """Answer of `GET /templates/{code}/published`: the version that this channel and language get now."""
+
+    code: str
+    channel: Channel
+    language: str
+    version: int
+    category: str | None
+    at_most_once: bool
+    content: Content

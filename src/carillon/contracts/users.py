@@ -1,0 +1,82 @@
+"""API shapes of the users service that other services rely on."""
+
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from carillon.contracts.channels import Channel
+from carillon.kit.auth import CallerKind
+
+DevicePlatform = Literal["fcm"]
+DecisionLayer = Literal["suppressed_address", "channel_opt_out", "category_choice", "channel_default", "unreachable"]
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """Whether this user may be notified on this channel and category; `reason` is for people, `layer` names the rule."""
+
+    allowed: bool
+    layer: DecisionLayer
+    reason: str
+
+
+class Device(msgspec.Struct, frozen=True):
+    device_id: UUID
+    platform: DevicePlatform
+    token: str
+
+
+class Contact(msgspec.Struct, frozen=True, kw_only=True):
+    """How a user is reached on one channel, and whether they agreed. `version` rises with every change."""
+
+    user_id: UUID
+    name: str
+    email: str | None
+    locale: str | None
+    devices: list[Device]
+    decision: Decision
+    version: int
+
+
+class ContactsWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /users/contacts`: up to 500 users, one channel and category."""
+
+    user_ids: list[UUID]
+    channel: Channel
+    category: str | None = None
+
+
+class ContactsFound(msgspec.Struct, frozen=True):
+    contacts: list[Contact]
+    missing: list[UUID]
+
+
+class TokenToIntrospect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /auth/introspect`."""
+
+    token: str
+
+
+class Introspection(msgspec.Struct, frozen=True, kw_only=True):
+    """`active` false means: refuse. `expires_at` is a Unix time in seconds."""
+
+    active: bool
+    caller_id: UUID | None = None
+    kind: CallerKind | None = None
+    permissions: list[str] = []
+    expires_at: float | None = None
+
+
+class DeviceGone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /users/devices/invalid`: a provider says that this token is dead."""
+
+    user_id: UUID
+    token: str
+    reason: str
+
+
+class UserChanged(msgspec.Struct, frozen=True):
+    """Event on `users.events`: drop what is remembered of this user."""
+
+    user_id: UUID
+    version: int

@@ -1,0 +1,76 @@
+"""Many callers, one flush at a time: whatever gathered while the last flush ran goes with the next (window 0)."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Coalescer(Generic[Item, Result]):
+    """`flush(items)` returns one result per item, in order; an exception in a result's place is raised to that caller alone.
+
+    The flush is a task of its own: a caller that hangs up disturbs nobody. An exception out of `flush` goes to every
+    caller of that batch. A further flusher may run at once for each of `parallel`.
+    """
+
+    def __init__(
+        self,
+        flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+        *,
+        size: int = 500,
+        parallel: int = 1,
+    ) -> None:
+        self._flush = flush
+        self._size = size
+        self._parallel = parallel
+        self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __call__(self, item: Item) -> Result:
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, answer))
+        if len(self._running) < self._parallel:
+            task = asyncio.create_task(self._run())
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        return await answer
+
+    async def drain(self) -> None:
+        """Wait until everything handed in has been flushed."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    async def _run(self) -> None:
+        while self._waiting:
+            batch, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
+            results: Sequence[Result | Exception]
+            try:
+                results = await self._flush([item for item, _ in batch])
+            except Exception as error:  # noqa: BLE001 - handed on to every caller of the batch
+                results = [error] * len(batch)
+            for (_, answer), result in zip(batch, results, strict=True):
+                _settle(answer, result)
+
+
+def _settle(answer: "asyncio.Future[Result]", result: Result | Exception) -> None:
+    if answer.done():
+        return
+    if isinstance(result, Exception):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)
+
+
+@contextlib.asynccontextmanager
+async def coalescing(
+    flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], *, size: int = 500, parallel: int = 1
+) -> AsyncIterator[Coalescer[Item, Result]]:
+    """A coalescer that is drained when the block ends."""
+    coalescer = Coalescer(flush, size=size, parallel=parallel)
+    try:
+        yield coalescer
+    finally:
+        await coalescer.drain()

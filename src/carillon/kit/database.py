@@ -1,0 +1,120 @@
+"""A service's own PostgreSQL: one asyncpg pool, every statement bounded in time, outages told as `Unavailable`."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from carillon.kit.errors import Unavailable
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+Row = asyncpg.Record
+
+AWAY = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.QueryCanceledError,
+    TimeoutError,
+)
+"""What asyncpg raises when the server, not the statement, is to blame."""
+
+
+class Database:
+    """A pool that opens when it can: a service whose database is away starts, and answers 503 until it is back."""
+
+    def __init__(self, dsn: str, *, name: str, size: int = 10, statement_seconds: float = 10) -> None:
+        self._dsn = dsn
+        self._name = name
+        self._size = size
+        self._seconds = statement_seconds
+        self._pool: asyncpg.Pool | None = None
+        self._opening = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection from the pool. Raises Unavailable when there is none in time or it is lost on the way."""
+        try:
+            pool = self._pool or await self._open()
+            async with pool.acquire(timeout=5) as connection:
+                yield connection
+        except AWAY as error:
+            raise Unavailable(f"The database of {self._name} is away: {type(error).__name__}.") from error
+
+    @contextlib.asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection inside one transaction: committed when the block ends, rolled back when it raises."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[Row]:
+        async with self.connection() as connection:
+            return await connection.fetch(sql, *arguments)  # type: ignore[no-any-return]
+
+    async def fetchrow(self, sql: str, *arguments: Any) -> Row | None:
+        async with self.connection() as connection:
+            return await connection.fetchrow(sql, *arguments)
+
+    async def fetchval(self, sql: str, *arguments: Any) -> Any:
+        async with self.connection() as connection:
+            return await connection.fetchval(sql, *arguments)
+
+    async def execute(self, sql: str, *arguments: Any) -> str:
+        async with self.connection() as connection:
+            return await connection.execute(sql, *arguments)  # type: ignore[no-any-return]
+
+    async def ping(self) -> None:
+        await self.fetchval("SELECT 1")
+
+    async def close(self) -> None:
+        if self._pool is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._pool.close(), 5)
+            self._pool.terminate()
+
+    async def _open(self) -> asyncpg.Pool:
+        async with self._opening:
+            if self._pool is None:
+                self._pool = await asyncpg.create_pool(
+                    self._dsn,
+                    min_size=1,
+                    max_size=self._size,
+                    timeout=5,
+                    command_timeout=self._seconds,
+                    init=_teach_json,
+                    server_settings={
+                        "application_name": f"carillon-{self._name}",
+                        "statement_timeout": str(round(self._seconds * 1000)),
+                        "idle_in_transaction_session_timeout": "60000",
+                    },
+                )
+            return self._pool
+
+
+async def _teach_json(connection: Connection) -> None:
+    for kind in ("json", "jsonb"):
+        await connection.set_type_codec(
+            kind,
+            schema="pg_catalog",
+            encoder=lambda value: msgspec.json.encode(value).decode(),
+            decoder=msgspec.json.decode,
+        )
+
+
+@contextlib.asynccontextmanager
+async def open_database(
+    dsn: str, *, name: str, size: int = 10, statement_seconds: float = 10
+) -> AsyncIterator[Database]:
+    """`dsn` is `postgresql://…`; `name` shows in pg_stat_activity; `size` bounds the pool."""
+    database = Database(dsn, name=name, size=size, statement_seconds=statement_seconds)
+    try:
+        yield database
+    finally:
+        await database.close()

@@ -1,0 +1,109 @@
+"""One address for several services: paths go to their service; health, metrics and documents are told together."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from carillon.kit.errors import NotFound, Unavailable
+from carillon.kit.http.edge import App, Receive, Scope, Send, answer, canonical
+from carillon.kit.http.envelope import Envelope
+from carillon.kit.http.pages import docs_page
+from carillon.kit.http.system import Health, examine
+from carillon.kit.telemetry.metrics import rendered
+
+if TYPE_CHECKING:
+    from carillon.kit.service import Running, Service
+
+
+def front_door(rooms: "Sequence[tuple[Service, Running]]") -> App:
+    """The outer app. A single service is its own front door."""
+    return rooms[0][1].app if len(rooms) == 1 else FrontDoor(rooms)
+
+
+class FrontDoor:
+    def __init__(self, rooms: "Sequence[tuple[Service, Running]]") -> None:
+        self._rooms = rooms
+        self._by_path = sorted(
+            ((path, running.app) for service, running in rooms for path in service.paths),
+            key=lambda pair: -len(pair[0]),
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        path = canonical(scope["path"])
+        for prefix, app in self._by_path:
+            if path == prefix or path.startswith(prefix + "/"):
+                await app(scope, receive, send)
+                return
+        await self._own(path, send)
+
+    async def _own(self, path: str, send: Send) -> None:
+        if path == "/health":
+            await _send(send, msgspec.json.encode(Envelope(await self._health())))
+        elif path == "/ready":
+            await self._ready(send)
+        elif path == "/metrics":
+            await _send(send, rendered(), "text/plain; version=0.0.4")
+        elif path == "/openapi.json":
+            await _send(send, msgspec.json.encode(await self._document()))
+        elif path == "/docs":
+            await _send(send, docs_page(await self._document()).encode(), "text/html; charset=utf-8")
+        else:
+            await answer(send, NotFound("There is nothing at this address. /docs lists what there is."))
+
+    async def _health(self) -> dict[str, Health]:
+        return {service.name: (await examine(service.name, running.checks))[0] for service, running in self._rooms}
+
+    async def _ready(self, send: Send) -> None:
+        away = [
+            service.name for service, running in self._rooms if not (await examine(service.name, running.checks))[1]
+        ]
+        if away:
+            await answer(send, Unavailable(f"Not able to serve: {', '.join(away)}. /health says why."))
+        else:
+            await _send(send, msgspec.json.encode(Envelope(await self._health())))
+
+    async def _document(self) -> dict[str, Any]:
+        documents = [msgspec.json.decode(await _ask(running.app, "/openapi.json")) for _, running in self._rooms]
+        return merged(documents)
+
+
+def merged(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several OpenAPI documents as one: their paths and components side by side."""
+    whole: dict[str, Any] = {"openapi": documents[0]["openapi"], "info": {"title": "Carillon", "version": "1"}}
+    whole["paths"] = {
+        path: operations for document in documents for path, operations in document.get("paths", {}).items()
+    }
+    components: dict[str, dict[str, Any]] = {}
+    for document in documents:
+        for kind, named in document.get("components", {}).items():
+            components.setdefault(kind, {}).update(named)
+    whole["components"] = components
+    return whole
+
+
+async def _send(send: Send, body: bytes, kind: str = "application/json") -> None:
+    headers = [(b"content-type", kind.encode()), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def _ask(app: App, path: str) -> bytes:
+    """A GET to an app in this process, without a socket."""
+    body = bytearray()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            body.extend(message.get("body", b""))
+
+    scope: dict[str, Any] = {
+        "type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "path": path, "raw_path": path.encode(),
+        "query_string": b"", "root_path": "", "headers": [], "client": None, "server": None, "state": {}, "extensions": {},
+    }  # fmt: skip
+    await app(scope, receive, send)
+    return bytes(body)

@@ -1,0 +1,148 @@
+"""`Service`: what a deployable is, and how one or several of them run in one process until told to stop."""
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass, field
+
+import structlog
+import uvicorn
+
+from carillon.kit.http.edge import App, Receive, Scope, Send
+from carillon.kit.http.front_door import front_door
+from carillon.kit.http.system import HealthCheck
+from carillon.kit.telemetry.metrics import LOOP_RESTARTS
+
+_log = structlog.get_logger()
+
+Loop = Callable[[], Awaitable[None]]
+_DRAIN_SECONDS = 25
+_STEADY_SECONDS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What an opened service offers: its app, its loops (restarted when they fail) and its checks."""
+
+    app: App
+    loops: Mapping[str, Loop] = field(default_factory=dict)
+    checks: Mapping[str, HealthCheck] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A deployable. `open` opens its resources; `paths` are the prefixes (in `/api/v1` spelling) that it answers."""
+
+    name: str
+    open: Callable[[], AbstractAsyncContextManager[Running]]
+    paths: tuple[str, ...] = ()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: `serve` below decides the order of stopping."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> "contextlib._GeneratorContextManager[None]":  # type: ignore[override]
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket, before anything else starts. Raises OSError when the port is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+        sock.listen(2048)
+    except OSError:
+        sock.close()
+        raise
+    sock.setblocking(False)
+    return sock
+
+
+async def serve(
+    services: Sequence[Service], listening: socket.socket, *, on_ready: Callable[[], None] = lambda: None
+) -> None:
+    """Open every service, serve their apps on one socket, run their loops; return after SIGTERM or SIGINT.
+
+    Stopping: loops drain first, while HTTP still answers them; then requests in hand finish; then resources close.
+    """
+    stop = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_signals(stop))
+        running = {service.name: await stack.enter_async_context(service.open()) for service in services}
+        app = front_door([(service, running[service.name]) for service in services])
+        async with http_server(app, listening):
+            loops = [
+                asyncio.create_task(_kept(s, n, loop), name=f"{s}.{n}")
+                for s, r in running.items()
+                for n, loop in r.loops.items()
+            ]
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 20)
+            on_ready()
+            await stop.wait()
+            await _drain(loops)
+
+
+@contextlib.contextmanager
+def _signals(stop: asyncio.Event) -> "contextlib._GeneratorContextManager[None]":  # type: ignore[misc]
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+@contextlib.asynccontextmanager
+async def http_server(app: App, listening: socket.socket) -> AsyncIterator[None]:
+    config = uvicorn.Config(
+        app, lifespan="off", access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=10
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[listening]), name="http")
+    while not server.started and not task.done():
+        await asyncio.sleep(0.005)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+async def _kept(service: str, name: str, loop: Loop) -> None:
+    """Run a loop for ever: when it fails it is logged and begun again, at once after a steady minute, else ever later."""
+    delay = 0.1
+    while True:
+        started = asyncio.get_running_loop().time()
+        try:
+            await loop()
+        except Exception as error:
+            if asyncio.get_running_loop().time() - started > _STEADY_SECONDS:
+                delay = 0.1
+            LOOP_RESTARTS.labels(service, name).inc()
+            _log.warning(
+                "loop_failed", service=service, loop=name, error=f"{type(error).__name__}: {error}", again_in=delay
+            )
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, 5)
+        else:
+            return
+
+
+async def _drain(loops: Sequence[asyncio.Task[None]]) -> None:
+    for task in loops:
+        task.cancel()
+    if loops:
+        _, late = await asyncio.wait(loops, timeout=_DRAIN_SECONDS)
+        for task in late:
+            _log.warning("loop_did_not_drain", loop=task.get_name())

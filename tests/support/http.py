@@ -1,0 +1,16 @@
+"""Serving an app on a free loopback port for the length of a test."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from carillon.kit.http.edge import App
+from carillon.kit.service import bind, http_server
+
+
+@contextlib.asynccontextmanager
+async def serving(app: App) -> AsyncIterator[str]:
+    """The app over real HTTP; yields its base URL."""
+    listening = bind("127.0.0.1", 0)
+    async with asyncio.timeout(60), http_server(app, listening):
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
