@@ -21,7 +21,7 @@ _BULK_TO = 3
 
 
 def lane_of(priority: int) -> Lane:
-    """Priorities 8–10 are the high lane, 1–3 the bulk lane."""
+    """Priorities 8 to 10 are the high lane, 1 to 3 the bulk lane."""
     return "high" if priority >= _HIGH_FROM else "bulk" if priority <= _BULK_TO else "normal"
 
 

@@ -17,15 +17,15 @@ RequestId = Annotated[
     Meta(
         min_length=1,
         max_length=200,
-        pattern=r"\A[^\x00-\x1f\x7f]+\Z",
+        pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$",
         description="Yours; makes the request idempotent",
     ),
 ]
-Priority = Annotated[int, Meta(ge=1, le=10, description="8–10 is the high lane, 1–3 the bulk lane")]
+Priority = Annotated[int, Meta(ge=1, le=10, description="8 to 10 is the high lane, 1 to 3 the bulk lane")]
 
 
 class NotificationRequested(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Body of `POST /notifications`. `variables` needs `name` and an http(s) `link`; `meta` may be an object or null."""
+    """Body of `POST /notifications`. `variables` needs `name` and an http(s) `link`; `meta`: an object or null."""
 
     notification_type: Channel
     user_id: UUID
@@ -34,7 +34,7 @@ class NotificationRequested(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     request_id: RequestId
     priority: Priority | None = None
     metadata: dict[str, Any] | None = None
-    category: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"\A[a-z0-9][a-z0-9_.\-]*\Z")] | None = None
+    category: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9_.\-]*(?!\n)$")] | None = None
 
     @property
     def effective_priority(self) -> int:
@@ -51,7 +51,7 @@ class NotificationAccepted(msgspec.Struct, frozen=True):
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a notification now. `stage` only while pending; `reason` where it ended otherwise than delivered."""
+    """What is known of a notification now. `stage` only while pending; `reason` where it ended undelivered."""
 
     notification_id: UUID
     request_id: str

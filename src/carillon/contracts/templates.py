@@ -7,15 +7,16 @@ import msgspec
 from carillon.contracts.channels import Channel
 
 TemplateCode = Annotated[
-    str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9_.\-]{0,99}\Z", description="Lower-case code, e.g. `order_shipped`")
+    str,
+    msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_.\-]{0,99}(?!\n)$", description="Lower-case, e.g. `order_shipped`"),
 ]
 Language = Annotated[
-    str, msgspec.Meta(pattern=r"\A[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8}){0,3}\Z", description="BCP 47, e.g. `pt-BR`")
+    str, msgspec.Meta(pattern=r"^[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8}){0,3}(?!\n)$", description="BCP 47, e.g. `pt-BR`")
 ]
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a version says. E-mail has subject and body_text and/or body_html; push has title and body, and may have image and link."""
+    """What a version says: e-mail has a subject and a body at least, push a title and a body, maybe image and link."""
 
     subject: str | None = None
     body_text: str | None = None

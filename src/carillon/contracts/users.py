@@ -13,7 +13,7 @@ DecisionLayer = Literal["suppressed_address", "channel_opt_out", "category_choic
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """Whether this user may be notified on this channel and category; `reason` is for people, `layer` names the rule."""
+    """Whether this user may be notified on this channel and category; `reason` is for people, `layer` is the rule."""
 
     allowed: bool
     layer: DecisionLayer

@@ -10,7 +10,7 @@ Result = TypeVar("Result")
 
 
 class Coalescer(Generic[Item, Result]):
-    """`flush(items)` returns one result per item, in order; an exception in a result's place is raised to that caller alone.
+    """`flush(items)` returns one result per item, in order; an exception in its place is raised to that caller alone.
 
     The flush is a task of its own: a caller that hangs up disturbs nobody. An exception out of `flush` goes to every
     caller of that batch. A further flusher may run at once for each of `parallel`.

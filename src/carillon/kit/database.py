@@ -3,15 +3,17 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 import msgspec
 
 from carillon.kit.errors import Unavailable
 
-Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
-Row = asyncpg.Record
+Connection: TypeAlias = Any
+"""asyncpg is untyped: a connection, or a pool's proxy of one."""
+Row: TypeAlias = Any
+"""An `asyncpg.Record`."""
 
 AWAY = (
     OSError,
@@ -56,11 +58,13 @@ class Database:
 
     async def fetch(self, sql: str, *arguments: Any) -> list[Row]:
         async with self.connection() as connection:
-            return await connection.fetch(sql, *arguments)  # type: ignore[no-any-return]
+            rows: list[Row] = await connection.fetch(sql, *arguments)
+            return rows
 
     async def fetchrow(self, sql: str, *arguments: Any) -> Row | None:
         async with self.connection() as connection:
-            return await connection.fetchrow(sql, *arguments)
+            row: Row | None = await connection.fetchrow(sql, *arguments)
+            return row
 
     async def fetchval(self, sql: str, *arguments: Any) -> Any:
         async with self.connection() as connection:
@@ -68,7 +72,8 @@ class Database:
 
     async def execute(self, sql: str, *arguments: Any) -> str:
         async with self.connection() as connection:
-            return await connection.execute(sql, *arguments)  # type: ignore[no-any-return]
+            tag: str = await connection.execute(sql, *arguments)
+            return tag
 
     async def ping(self) -> None:
         await self.fetchval("SELECT 1")

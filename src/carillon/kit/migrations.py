@@ -8,14 +8,14 @@ import sqlalchemy
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 _LOCK = 0x0CA7_1110
 
 
 async def migrate(dsn: str, schema: str, folder: Path) -> None:
-    """Bring `schema` to the newest revision in `folder` (`versions/*.py`). Safe when several processes start at once."""
-    engine = create_async_engine(dsn.replace("postgresql://", "postgresql+asyncpg://", 1), connect_args={"timeout": 10})
+    """Bring `schema` to the newest revision in `folder` (`versions/*.py`). Safe for several processes at once."""
+    engine = _engine(dsn)
     try:
         async with engine.connect() as connection:
             await connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({_LOCK}, hashtext('{schema}'))"))
@@ -29,7 +29,7 @@ async def migrate(dsn: str, schema: str, folder: Path) -> None:
 
 async def is_current(dsn: str, schema: str, folder: Path) -> bool:
     """Whether `schema` stands at the newest revision in `folder`."""
-    engine = create_async_engine(dsn.replace("postgresql://", "postgresql+asyncpg://", 1), connect_args={"timeout": 10})
+    engine = _engine(dsn)
     try:
         async with engine.connect() as connection:
             return await _version(connection, schema) == await asyncio.to_thread(_newest, folder)
@@ -37,11 +37,17 @@ async def is_current(dsn: str, schema: str, folder: Path) -> bool:
         await engine.dispose()
 
 
+def _engine(dsn: str) -> AsyncEngine:
+    driver = dsn.replace("postgresql://", "postgresql+asyncpg://", 1)
+    return create_async_engine(driver, connect_args={"timeout": 10}, poolclass=sqlalchemy.NullPool)
+
+
 async def _version(connection: AsyncConnection, schema: str) -> str | None:
     table = await connection.scalar(sqlalchemy.text(f"SELECT to_regclass('\"{schema}\".alembic_version')::text"))
     if table is None:
         return None
-    found: str | None = await connection.scalar(sqlalchemy.text(f'SELECT version_num FROM "{schema}".alembic_version'))
+    query = f'SELECT version_num FROM "{schema}".alembic_version'
+    found: str | None = await connection.scalar(sqlalchemy.text(query))
     return found
 
 

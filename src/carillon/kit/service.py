@@ -5,14 +5,14 @@ import contextlib
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 
 import structlog
 import uvicorn
 
-from carillon.kit.http.edge import App, Receive, Scope, Send
+from carillon.kit.http.edge import App
 from carillon.kit.http.front_door import front_door
 from carillon.kit.http.system import HealthCheck
 from carillon.kit.telemetry.metrics import LOOP_RESTARTS
@@ -46,7 +46,7 @@ class _Server(uvicorn.Server):
     """uvicorn without its own signal handling: `serve` below decides the order of stopping."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> "contextlib._GeneratorContextManager[None]":  # type: ignore[override]
+    def capture_signals(self) -> Iterator[None]:
         yield
 
 
@@ -92,7 +92,7 @@ async def serve(
 
 
 @contextlib.contextmanager
-def _signals(stop: asyncio.Event) -> "contextlib._GeneratorContextManager[None]":  # type: ignore[misc]
+def _signals(stop: asyncio.Event) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -110,7 +110,7 @@ async def http_server(app: App, listening: socket.socket) -> AsyncIterator[None]
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]), name="http")
-    while not server.started and not task.done():
+    while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn offers no event
         await asyncio.sleep(0.005)
     try:
         yield
@@ -120,23 +120,25 @@ async def http_server(app: App, listening: socket.socket) -> AsyncIterator[None]
 
 
 async def _kept(service: str, name: str, loop: Loop) -> None:
-    """Run a loop for ever: when it fails it is logged and begun again, at once after a steady minute, else ever later."""
+    """Run a loop for ever: when it fails it is logged and begun again, ever later, but soon after a steady minute."""
     delay = 0.1
     while True:
         started = asyncio.get_running_loop().time()
         try:
             await loop()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a loop fails of, it is begun again
             if asyncio.get_running_loop().time() - started > _STEADY_SECONDS:
                 delay = 0.1
             LOOP_RESTARTS.labels(service, name).inc()
-            _log.warning(
-                "loop_failed", service=service, loop=name, error=f"{type(error).__name__}: {error}", again_in=delay
-            )
+            _log.warning("loop_failed", service=service, loop=name, error=_named(error), again_in=delay)
             await asyncio.sleep(delay)
             delay = min(delay * 2, 5)
         else:
             return
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 async def _drain(loops: Sequence[asyncio.Task[None]]) -> None:

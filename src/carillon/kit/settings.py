@@ -26,7 +26,7 @@ class Variable(msgspec.Struct, frozen=True):
 
 
 def load(kind: type[S], service: str, environ: Mapping[str, str] | None = None, **given: Any) -> S:
-    """Read every field of `kind` from `CARILLON_<SERVICE>_<FIELD>`, else `CARILLON_<FIELD>`, else `given`, else its default.
+    """Read each field from `CARILLON_<SERVICE>_<FIELD>`, else `CARILLON_<FIELD>`, else `given`, else its default.
 
     Lists are comma-separated. Raises SettingsError naming the variable.
     """
@@ -35,7 +35,7 @@ def load(kind: type[S], service: str, environ: Mapping[str, str] | None = None, 
     names: dict[str, str] = {}
     hints = get_type_hints(kind)
     for field in msgspec.structs.fields(kind):
-        for name in (f"CARILLON_{service}_{field.name}".upper(), f"CARILLON_{field.name}".upper()):
+        for name in (variable(service, field.name), variable("", field.name)):
             if env.get(name, "") != "":
                 found[field.name], names[field.name] = _parse(env[name], hints[field.name]), name
                 break
@@ -45,13 +45,18 @@ def load(kind: type[S], service: str, environ: Mapping[str, str] | None = None, 
         raise SettingsError(_sentence(str(error), names, service)) from None
 
 
+def variable(service: str, field: str) -> str:
+    """The name of a field's variable; an empty `service` is the one that all services share."""
+    return "_".join(filter(None, ("CARILLON", service, field))).upper()
+
+
 def variables(kind: type[Settings], service: str) -> Iterator[Variable]:
     """What `kind` reads, with defaults and descriptions, for people."""
     hints = get_type_hints(kind, include_extras=True)
     for field in msgspec.structs.fields(kind):
         default = "(required)" if field.required else _shown(field)
         meta = next((m for m in get_args(hints[field.name])[1:] if isinstance(m, msgspec.Meta)), msgspec.Meta())
-        yield Variable(f"CARILLON_{service}_{field.name}".upper(), default, meta.description or "")
+        yield Variable(variable(service, field.name), default, meta.description or "")
 
 
 def _parse(text: str, hint: Any) -> Any:
@@ -61,7 +66,7 @@ def _parse(text: str, hint: Any) -> Any:
 
 
 def _shown(field: msgspec.structs.FieldInfo) -> str:
-    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default  # type: ignore[operator]
+    value = field.default_factory() if field.default is msgspec.NODEFAULT else field.default
     return ",".join(map(str, value)) if isinstance(value, tuple) else "" if value is None else str(value)
 
 
@@ -72,4 +77,4 @@ def _sentence(error: str, names: Mapping[str, str], service: str) -> str:
         return f"Set CARILLON_{service}_{field}: it has no default.".replace(
             f"{service}_{field}", f"{service}_{field}".upper()
         )
-    return f"{names.get(field, field.upper())}: {error.split(' - at')[0]}."
+    return f"{names.get(field, field.upper())}: {error.split(' - at', maxsplit=1)[0]}."

@@ -1,7 +1,7 @@
 """`build_app`: routes, an authenticator and checks become one ASGI app in which every error wears the envelope."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import structlog
 from litestar import Litestar, MediaType, Request, Response
@@ -32,7 +32,7 @@ def build_app(
     checks: Mapping[str, HealthCheck],
     title: str,
 ) -> App:
-    """One service's app. `state` is what its routes find under `request.app.state`; `checks` feed `/health` and `/ready`."""
+    """One service's app. Its routes find `state` under `request.app.state`; `checks` feed `/health` and `/ready`."""
     inner = Litestar(
         route_handlers=[*handlers, *system_routes(name, checks)],
         guards=[guard],
@@ -48,7 +48,7 @@ def build_app(
         ),
         logging_config=None,
     )
-    return Edge(inner, service=name)
+    return Edge(cast(App, inner), service=name)
 
 
 def _render(problem: Problem) -> Response[Any]:

@@ -5,10 +5,10 @@ from collections.abc import Generator
 from typing import Any, TypeVar
 
 import msgspec
+from litestar._openapi.schema_generation import SchemaCreator
 from litestar.dto import AbstractDTO, DTOFieldDefinition
 from litestar.openapi.spec import Reference, Schema
 from litestar.typing import FieldDefinition
-from litestar._openapi.schema_generation import SchemaCreator
 
 from carillon.kit.errors import BrokenBody, FieldProblem, Invalid
 

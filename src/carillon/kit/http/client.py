@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class ServiceUnavailable(Exception):
-    """No answer, an answer too late, or a 5xx or 429: trying again may help. `retry_after` in seconds where it was told."""
+    """No answer in time, a 5xx or a 429: trying again may help. `retry_after` in seconds where it was told."""
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""The outermost layer of every app: one path for all spellings, JSON only, bounded bodies, the correlation id, timings."""
+"""The outermost layer of every app: one path for all spellings, JSON only, bounded bodies, timings."""
 
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -24,7 +24,7 @@ _CORRELATION = correlation.HEADER.lower().encode()
 
 
 def canonical(path: str) -> str:
-    """`/v1/users/`, `/v1/users` and `/api/v1/users/` are all `/api/v1/users`; other paths lose only a trailing slash."""
+    """`/v1/users/`, `/v1/users`, `/api/v1/users/` are all `/api/v1/users`; other paths lose only a trailing slash."""
     bare = path.rstrip("/") or "/"
     return API + bare[3:] if bare == "/v1" or bare.startswith("/v1/") else bare
 

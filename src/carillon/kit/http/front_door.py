@@ -102,8 +102,19 @@ async def _ask(app: App, path: str) -> bytes:
             body.extend(message.get("body", b""))
 
     scope: dict[str, Any] = {
-        "type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "path": path, "raw_path": path.encode(),
-        "query_string": b"", "root_path": "", "headers": [], "client": None, "server": None, "state": {}, "extensions": {},
-    }  # fmt: skip
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "root_path": "",
+        "headers": [],
+        "client": None,
+        "server": None,
+        "state": {},
+        "extensions": {},
+    }
     await app(scope, receive, send)
     return bytes(body)

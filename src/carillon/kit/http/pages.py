@@ -4,11 +4,13 @@ from html import escape
 from typing import Any
 
 _STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1d2733}
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;
+margin:2rem auto;padding:0 1rem;color:#1d2733}
 h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2.5rem;text-transform:capitalize}
 details{border:1px solid #d5dce4;border-radius:6px;margin:.4rem 0;padding:.4rem .8rem}
-summary{cursor:pointer}code,pre{font:14px/1.45 ui-monospace,monospace}pre{background:#f5f7f9;padding:.6rem;overflow:auto}
-b.verb{display:inline-block;min-width:4.2rem;color:#0b6e4f}td,th{text-align:left;padding:.1rem .8rem .1rem 0;vertical-align:top}
+summary{cursor:pointer}code{font:14px/1.45 ui-monospace,monospace}
+b.verb{display:inline-block;min-width:4.2rem;color:#0b6e4f}
+td,th{text-align:left;padding:.1rem .8rem .1rem 0;vertical-align:top}
 """
 
 
@@ -30,7 +32,8 @@ def docs_page(document: dict[str, Any]) -> str:
 
 
 def _operation(path: str, verb: str, operation: dict[str, Any], document: dict[str, Any]) -> str:
-    body = next(iter(operation.get("requestBody", {}).get("content", {}).values()), {}).get("schema")
+    contents: dict[str, dict[str, Any]] = operation.get("requestBody", {}).get("content", {})
+    body = next((content.get("schema") for content in contents.values()), None)
     asked = f"<p>Body</p>{_schema(body, document)}" if body else ""
     parameters = "".join(_parameter(p) for p in operation.get("parameters", []))
     answers = "".join(
@@ -38,7 +41,8 @@ def _operation(path: str, verb: str, operation: dict[str, Any], document: dict[s
         for status, answer in sorted(operation["responses"].items())
     )
     return (
-        f"<details><summary><b class=verb>{verb.upper()}</b> <code>{escape(path)}</code> {escape(operation.get('summary', ''))}</summary>"
+        f"<details><summary><b class=verb>{verb.upper()}</b> <code>{escape(path)}</code> "
+        f"{escape(operation.get('summary', ''))}</summary>"
         f"<p>{escape(operation.get('description', ''))}</p>"
         f"{f'<table>{parameters}</table>' if parameters else ''}{asked}<table>{answers}</table></details>"
     )
@@ -47,17 +51,22 @@ def _operation(path: str, verb: str, operation: dict[str, Any], document: dict[s
 def _parameter(parameter: dict[str, Any]) -> str:
     kind = parameter.get("schema", {}).get("type", "")
     need = "required" if parameter.get("required") else "optional"
-    return f"<tr><td><code>{escape(parameter['name'])}</code><td>{escape(parameter['in'])}<td>{escape(str(kind))}<td>{need}"
+    return _row(parameter["name"], parameter["in"], str(kind), need)
 
 
 def _schema(schema: dict[str, Any], document: dict[str, Any]) -> str:
     name = schema.get("$ref", "").rpartition("/")[2]
     shown = document.get("components", {}).get("schemas", {}).get(name, schema)
+    needed = shown.get("required", ())
     rows = "".join(
-        f"<tr><td><code>{escape(field)}</code><td>{escape(_kind(inner))}<td>{'required' if field in shown.get('required', ()) else 'optional'}"
+        _row(field, _kind(inner), "required" if field in needed else "optional")
         for field, inner in shown.get("properties", {}).items()
     )
     return f"<table>{rows}</table>"
+
+
+def _row(name: str, *cells: str) -> str:
+    return f"<tr><td><code>{escape(name)}</code>" + "".join(f"<td>{escape(cell)}" for cell in cells)
 
 
 def _kind(schema: dict[str, Any]) -> str:

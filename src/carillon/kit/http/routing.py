@@ -1,4 +1,4 @@
-"""Declaring a route: what it needs, what it answers, and every way it can fail, for the code and for OpenAPI at once."""
+"""Declaring a route: what it needs, what it answers and how it can fail, for the code and for OpenAPI at once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -44,9 +44,9 @@ def endpoint(
 ) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
     """A Litestar route under `/api/v1`.
 
-    `needs` is ANYONE, SIGNED_IN, a permission, or `owner_or(permission)`. `says` is the summary in OpenAPI. `errors` lists
-    the failures beyond those every route has; a body adds 400, 413, 415 and 422. `also` lists further success statuses of the
-    same shape `answers`.
+    `needs` is ANYONE, SIGNED_IN, a permission, or `owner_or(permission)`. `says` is the summary in OpenAPI.
+    `errors` are the failures beyond those every route has; a body adds 400, 413, 415 and 422. `also` lists further
+    success statuses of the same shape `answers`.
     """
     paths = [path] if isinstance(path, str) else list(path)
     takes_body = method in {"POST", "PUT", "PATCH"}

@@ -20,7 +20,7 @@ _PATIENCE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """One dependency: `probe` raises when it is away; `without` says what still works then; `vital` decides readiness."""
+    """One dependency: `probe` raises when it is away, `without` says what works then, `vital` decides readiness."""
 
     probe: Callable[[], Awaitable[None]]
     without: str
