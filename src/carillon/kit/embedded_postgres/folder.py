@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from carillon.kit.embedded_postgres.errors import OTHER_FOLDER, EmbeddedPostgresError, explained
 
@@ -39,11 +40,20 @@ class DataFolder:
         return self.path / "postgres.log"
 
     @property
+    def former_log(self) -> Path:
+        return self.path / "postgres.log.1"
+
+    @property
+    def socket_link(self) -> Path:
+        """A symbolic link to the folder of the Unix socket, whose own path has to be short."""
+        return self.path / "postgres.socket"
+
+    @property
     def identity_file(self) -> Path:
         return self.path / "postgres.json"
 
     def is_still_ours(self) -> bool:
-        """Tell whether the lock on disk is the one we hold: not once somebody removed the folder, with or without a new one."""
+        """Tell whether the lock on disk is the one we hold: no more once somebody removed the folder."""
         held = os.fstat(self.lock)
         try:
             found = _lock_file(self.path).stat()
@@ -64,9 +74,17 @@ class DataFolder:
             ) from error
 
     def rotate_log(self) -> None:
-        """Put a large log aside, so that two files bound what a long life can fill."""
+        """Put a large log aside, so that two files bound what many starts can fill."""
         if self.log.exists() and self.log.stat().st_size > LOG_LIMIT_BYTES:
-            self.log.replace(self.log.with_name("postgres.log.1"))
+            self.log.replace(self.former_log)
+
+    def open_log(self) -> IO[bytes]:
+        """Open the log at its end, readable by the owner of the data folder alone."""
+        file = os.fdopen(os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
+        if os.geteuid() == 0:
+            owner = self.path.stat()
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
+        return file
 
     def _new_identity(self) -> Identity:
         identity = Identity(secrets.token_hex(8), secrets.token_urlsafe(24))

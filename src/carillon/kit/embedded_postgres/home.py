@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from carillon.kit.embedded_postgres.errors import EmbeddedPostgresError
@@ -11,22 +12,39 @@ from carillon.kit.embedded_postgres.identity import ServerUser, can_reach
 
 SHELTERS = (Path("/var/lib/carillon"), Path("/var/tmp/carillon"))  # noqa: S108 -- used only when root owns it
 OWNER_FILE = "owner.json"
+PRIVATE, SEARCHABLE = 0o700, 0o711
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a home is: the data folder, its identity, and the folders above it as (device, inode)."""
+
+    data_dir: Path
+    id: str
+    above: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def settle(folder: DataFolder, *, user: ServerUser) -> Path:
-    """Return the real path of the folder that holds the cluster (made when missing), owned by `user`."""
+    """Return the real path of the folder that holds the cluster (made when missing).
+
+    It stays ours: root lends the server's user the cluster inside, and never writes where that user may write.
+    """
     pointer = folder.pointer
+    if pointer.is_symlink() and read_owner(pointer) is None:  # what it led to was removed
+        pointer.unlink()
     if pointer.is_symlink():
-        return _follow(folder, user=user)
-    if not pointer.exists() and user.borrowed and not _is_reachable(folder.path, user):
-        return _shelter(folder, user=user)
-    pointer.mkdir(mode=0o700, exist_ok=True)
-    user.own(pointer)
-    if user.borrowed and not _is_reachable(folder.path, user):
+        return _follow(folder)
+    reachable = not user.borrowed or _is_reachable(folder.path, user)
+    if not pointer.exists() and not reachable:
+        return _shelter(folder)
+    if not reachable:
         raise EmbeddedPostgresError(
             f"user {user.name} cannot reach the PostgreSQL data in {pointer}; "
-            "let others search the folders above it (chmod o+x), or move the data folder"
+            "let others search the folders above it (chmod o+x), or move the data folder back"
         )
+    if not pointer.exists():
+        pointer.mkdir()
+        pointer.chmod(SEARCHABLE if user.borrowed else PRIVATE)
     return pointer
 
 
@@ -36,55 +54,60 @@ def shelter_for_root() -> Path:
         try:
             shelter.mkdir(mode=0o755, parents=True, exist_ok=True)
             found = shelter.lstat()
+            if found.st_uid == 0 and not shelter.is_symlink():
+                shelter.chmod(0o755)
+                return shelter
         except OSError:
             continue
-        if found.st_uid == 0 and not shelter.is_symlink() and os.access(shelter, os.W_OK):
-            shelter.chmod(0o755)
-            return shelter
     places = " nor ".join(str(shelter) for shelter in SHELTERS)
     raise EmbeddedPostgresError(f"root can use neither {places} to keep PostgreSQL's data; start as an ordinary user")
 
 
-def write_owner(home: Path, folder: DataFolder) -> None:
-    """Say in `home` whose it is: the data folder, its identity, and the folders above it (device, inode)."""
-    above = {str(parent): _identity_of(parent) for parent in folder.path.parents}
-    owner = {"data_dir": str(folder.path), "id": folder.identity().id, "above": above}
+def write_owner(home: Path, folder: DataFolder, *, identity: str) -> None:
+    """Say in `home` that it belongs to `folder` and that its superuser's password is the one of `identity`."""
+    above = {str(parent): place_of(parent) for parent in folder.path.parents}
     draft = home / f"{OWNER_FILE}.draft"
-    draft.write_text(json.dumps(owner))
+    draft.write_text(json.dumps({"data_dir": str(folder.path), "id": identity, "above": above}))
     draft.replace(home / OWNER_FILE)
 
 
-def read_owner(home: Path) -> dict[str, object]:
-    """Read what `write_owner` wrote; empty when there is nothing readable."""
+def read_owner(home: Path) -> Owner | None:
+    """Read what `write_owner` wrote; None when there is nothing readable."""
     try:
         found = json.loads((home / OWNER_FILE).read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+        above = {path: (device, inode) for path, (device, inode) in found["above"].items()}
+        return Owner(Path(found["data_dir"]), found["id"], above)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
-def _follow(folder: DataFolder, *, user: ServerUser) -> Path:
+def place_of(path: Path) -> tuple[int, int]:
+    """Return what stays the same as long as `path` is the same folder of the same file system."""
+    found = path.stat()
+    return found.st_dev, found.st_ino
+
+
+def _follow(folder: DataFolder) -> Path:
     home = folder.pointer.resolve()
     owner = read_owner(home)
-    if not owner:
-        folder.pointer.unlink()
-        return _shelter(folder, user=user)
-    former = Path(str(owner.get("data_dir")))
-    if former != folder.path and (former / folder.identity_file.name).exists():
-        raise EmbeddedPostgresError(
-            f"{folder.path} is a copy of {former}, whose PostgreSQL data stays in {home}; "
-            f"remove {folder.path} to start anew, or use {former}"
-        )
-    write_owner(home, folder)
+    if owner is not None and owner.data_dir != folder.path:
+        if (owner.data_dir / folder.identity_file.name).exists():
+            raise EmbeddedPostgresError(
+                f"{folder.path} is a copy of {owner.data_dir}, whose PostgreSQL data stays in {home}; "
+                f"remove {folder.path} to start anew, or use {owner.data_dir}"
+            )
+        write_owner(home, folder, identity=owner.id)  # the data folder was moved
     return home
 
 
-def _shelter(folder: DataFolder, *, user: ServerUser) -> Path:
-    digest = hashlib.sha256(str(folder.path).encode()).hexdigest()[:12]
-    home = shelter_for_root() / f"{digest}-{folder.identity().id}"
-    home.mkdir(mode=0o700, exist_ok=True)
-    write_owner(home, folder)
-    user.own(home)
+def _shelter(folder: DataFolder) -> Path:
+    """Make a home outside; its name holds the identity, so that a removed data folder never comes back to life."""
+    identity = folder.identity().id
+    digest = hashlib.sha256(os.fsencode(folder.path)).hexdigest()[:12]
+    home = shelter_for_root() / f"{digest}-{identity}"
+    home.mkdir(exist_ok=True)
+    home.chmod(SEARCHABLE)
+    write_owner(home, folder, identity=identity)
     folder.pointer.symlink_to(home)
     return home
 
@@ -94,8 +117,3 @@ def _is_reachable(path: Path, user: ServerUser) -> bool:
     if not can_reach(path, user) and all(can_reach(parent, user) for parent in path.parents):
         path.chmod(path.stat().st_mode | 0o011)
     return can_reach(path, user)
-
-
-def _identity_of(path: Path) -> list[int]:
-    found = path.stat()
-    return [found.st_dev, found.st_ino]

@@ -26,7 +26,7 @@ class ServerUser:
 
 
 def choose_server_user(cluster: Path) -> ServerUser:
-    """Choose the owner of an existing `cluster`, else ourselves, else (as root) the first unprivileged user there is."""
+    """Choose the owner of an existing `cluster`, else ourselves, else (as root) an unprivileged user."""
     owner = cluster.stat().st_uid if cluster.exists() else None
     if os.geteuid() != 0:
         if owner is not None and owner != os.geteuid():

@@ -1,27 +1,32 @@
 """A free port and a short socket folder for the server."""
 
+import os
 import random
 import shutil
 import socket
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from carillon.kit.embedded_postgres.errors import explained
+from carillon.kit.embedded_postgres.folder import DataFolder
 from carillon.kit.embedded_postgres.identity import ServerUser
 
+HOST = "127.0.0.1"
 LOWEST_PORT = 15000
 FIRST_EPHEMERAL_PORT = 32768
 TRIES = 200
+PREFIX = "carillon-"
 SHORT_BASE = "/tmp"  # noqa: S108 -- mkdtemp makes the folder below it private
 LONGEST_BASE = 60
-HOST = "127.0.0.1"
 
 
 def free_port() -> int:
-    """Choose a port of 127.0.0.1 on which nobody listens now, below the range the kernel gives to outgoing connections.
+    """Choose a port of 127.0.0.1 on which nobody listens, below the range of the kernel's own choices.
 
-    Inside that range a client that reconnects to a stopped server can be given the server's own port as its
+    Inside that range a client that reconnects to a stopped server can be given the server's port as its
     source, connect to itself, and keep the server from coming back.
     """
     for _ in range(TRIES):
@@ -34,14 +39,36 @@ def free_port() -> int:
 
 
 @contextmanager
-def socket_folder(user: ServerUser) -> Iterator[Path]:
-    """Make a private folder with a path short enough for a socket's 107 bytes, removed at the end."""
+def socket_folder(folder: DataFolder, user: ServerUser) -> Iterator[Path]:
+    """Make a private folder with a path short enough for a socket's 107 bytes; a link in the data folder shows it.
+
+    Removed at the end; what a killed run left is removed by the next one.
+    """
     base = tempfile.gettempdir()
-    path = Path(tempfile.mkdtemp(prefix="carillon-", dir=base if len(base) <= LONGEST_BASE else SHORT_BASE))
+    _remove(folder.socket_link, user)
+    with explained(Path(base)):
+        path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base if len(os.fsencode(base)) <= LONGEST_BASE else SHORT_BASE))
     try:
-        user.own(path)
+        with explained(folder.path):
+            user.own(path)
+            folder.socket_link.symlink_to(path)
         yield path
     finally:
+        shutil.rmtree(path, ignore_errors=True)
+        folder.socket_link.unlink(missing_ok=True)
+
+
+def _remove(link: Path, user: ServerUser) -> None:
+    if not link.is_symlink():
+        return
+    path = link.readlink()
+    with explained(link.parent):
+        link.unlink()
+    try:
+        found = path.lstat()
+    except OSError:
+        return
+    if path.name.startswith(PREFIX) and stat.S_ISDIR(found.st_mode) and found.st_uid == user.uid:
         shutil.rmtree(path, ignore_errors=True)
 
 

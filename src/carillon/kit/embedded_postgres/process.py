@@ -72,8 +72,9 @@ def start_child(
     folder: Path,
     output: IO[bytes],
     death_signal: signal.Signals,
+    script: IO[bytes] | None = None,
 ) -> Child:
-    """Start `command` in `folder`; it gets `death_signal` when this thread dies.
+    """Start `command` in `folder`, with `script` as its input; it gets `death_signal` when this thread dies.
 
     The kernel ties the death signal to the thread that forks: call this from the thread of the event loop,
     never from a worker thread.
@@ -83,7 +84,7 @@ def start_child(
             [str(part) for part in command],
             cwd=folder,
             env=ENVIRONMENT,
-            stdin=subprocess.DEVNULL,
+            stdin=script or subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

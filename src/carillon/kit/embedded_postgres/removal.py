@@ -1,21 +1,28 @@
 """Takes a stopped PostgreSQL away, wherever its data had to be placed."""
 
 import shutil
+from asyncio import to_thread
 from pathlib import Path
 
 from carillon.kit.embedded_postgres.errors import explained
-from carillon.kit.embedded_postgres.folder import claimed
+from carillon.kit.embedded_postgres.folder import DataFolder, claimed
+from carillon.kit.embedded_postgres.survivors import end_survivors
 
 
-def remove_embedded_postgres(data_dir: Path) -> None:
+async def remove_embedded_postgres(data_dir: Path) -> None:
     """Delete the PostgreSQL data of `data_dir` for good, and nothing else in it; refused while it runs."""
     if not data_dir.exists():
         return
     with claimed(data_dir) as folder, explained(folder.path):
         home = folder.pointer.resolve()
-        if folder.pointer.is_symlink():
-            folder.pointer.unlink()
-        if home.is_dir():
-            shutil.rmtree(home)
-        for leftover in (folder.identity_file, folder.log, folder.log.with_name("postgres.log.1")):
-            leftover.unlink(missing_ok=True)
+        await end_survivors(home)
+        await to_thread(_remove, folder, home)
+
+
+def _remove(folder: DataFolder, home: Path) -> None:
+    if folder.pointer.is_symlink():
+        folder.pointer.unlink()
+    if home.is_dir():
+        shutil.rmtree(home)
+    for leftover in (folder.identity_file, folder.log, folder.former_log):
+        leftover.unlink(missing_ok=True)

@@ -1,18 +1,14 @@
 """A database for the services: each has a login role and a schema of its own, and no way into another's."""
 
-import base64
-import hashlib
-import hmac
 import re
-import secrets
 
 import asyncpg
 
+from carillon.kit.embedded_postgres.scram import scram_verifier
 from carillon.kit.embedded_postgres.server import EmbeddedPostgres
 
 DATABASE = "carillon"
 TIMEOUT_S = 10.0
-SCRAM_ITERATIONS = 4096
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 SETUP_LOCK = 7_207_811  # one set-up at a time; any number nobody else locks
 
@@ -46,7 +42,7 @@ async def ensure_role_and_schema(
             await connection.execute("SELECT pg_advisory_xact_lock($1)", SETUP_LOCK)
             if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name):
                 await connection.execute(f'CREATE ROLE "{name}"')
-            await connection.execute(_role_and_schema(name, _scram_verifier(password), database))
+            await connection.execute(_role_and_schema(name, scram_verifier(password), database))
     finally:
         await connection.close(timeout=TIMEOUT_S)
     return postgres.dsn(database=database, user=name, password=password)
@@ -61,16 +57,6 @@ def _role_and_schema(name: str, verifier: str, database: str) -> str:
         REVOKE ALL ON SCHEMA "{name}" FROM PUBLIC;
         REVOKE ALL ON SCHEMA public FROM PUBLIC;
     """
-
-
-def _scram_verifier(password: str) -> str:
-    """Compute what the server would store: sent in place of the password, so that no statement and no log carries it."""
-    salt = secrets.token_bytes(16)
-    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, SCRAM_ITERATIONS)
-    stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server_key = hmac.digest(salted, b"Server Key", "sha256")
-    parts = (base64.b64encode(part).decode() for part in (salt, stored_key, server_key))
-    return "SCRAM-SHA-256${}:{}${}:{}".format(SCRAM_ITERATIONS, *parts)
 
 
 async def _connect(postgres: EmbeddedPostgres, database: str) -> "asyncpg.Connection[asyncpg.Record]":

@@ -8,14 +8,11 @@ from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import quote
 
-from carillon.kit.embedded_postgres.binaries import find_binaries, major_version, reachable_binaries
-from carillon.kit.embedded_postgres.cluster import SUPERUSER, check_version, create_cluster
+from carillon.kit.embedded_postgres.cluster import SUPERUSER, ensure_cluster
 from carillon.kit.embedded_postgres.errors import explained
-from carillon.kit.embedded_postgres.folder import DataFolder, claimed
-from carillon.kit.embedded_postgres.home import settle, shelter_for_root
-from carillon.kit.embedded_postgres.identity import choose_server_user
-from carillon.kit.embedded_postgres.ports import socket_folder
-from carillon.kit.embedded_postgres.postmaster import HOST, Installation
+from carillon.kit.embedded_postgres.folder import claimed
+from carillon.kit.embedded_postgres.installation import Installation, install
+from carillon.kit.embedded_postgres.ports import HOST, socket_folder
 from carillon.kit.embedded_postgres.supervisor import Supervisor, supervised
 
 
@@ -54,13 +51,9 @@ async def embedded_postgres(
     """
     with claimed(data_dir) as folder:
         with explained(folder.path):
-            installation = await asyncio.to_thread(_install, folder, settings)
-            if not installation.data.exists():
-                await create_cluster(
-                    installation.home, binaries=installation.binaries, user=installation.user, folder=folder
-                )
-            socket_dir_owner = socket_folder(installation.user)
-        with socket_dir_owner as socket_dir:
+            installation = await asyncio.to_thread(install, folder, settings)
+            await ensure_cluster(installation)
+        with socket_folder(folder, installation.user) as socket_dir:
             supervisor = Supervisor(installation, socket_dir=socket_dir)
             try:
                 await supervisor.start()
@@ -68,20 +61,6 @@ async def embedded_postgres(
                     yield _describe(installation, supervisor, socket_dir)
             finally:
                 await supervisor.stop()
-
-
-def _install(folder: DataFolder, settings: Mapping[str, str]) -> Installation:
-    """Everything that blocks: find the programs and the user, settle the cluster's place, check its version."""
-    user = choose_server_user(folder.pointer)
-    binaries = find_binaries()
-    if user.borrowed:
-        binaries = reachable_binaries(binaries, user=user, shelter=shelter_for_root())
-    home = settle(folder, user=user)
-    installation = Installation(folder=folder, home=home, user=user, binaries=binaries, settings=settings)
-    if installation.data.exists():
-        check_version(installation.data, major=major_version(binaries))
-    folder.rotate_log()
-    return installation
 
 
 def _describe(installation: Installation, supervisor: Supervisor, socket_dir: Path) -> EmbeddedPostgres:

@@ -1,7 +1,6 @@
 """Keeps the server running: starts it, brings it back on the same port when it dies, gives up with a reason."""
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,12 +9,14 @@ from pathlib import Path
 import structlog
 
 from carillon.kit.embedded_postgres.errors import EmbeddedPostgresError, PortTakenError, SurvivorsError
+from carillon.kit.embedded_postgres.installation import Installation
 from carillon.kit.embedded_postgres.ports import free_port
-from carillon.kit.embedded_postgres.postmaster import Installation, start_postmaster, stop_postmaster
+from carillon.kit.embedded_postgres.postmaster import forget_former_server, start_postmaster, stop_postmaster
 from carillon.kit.embedded_postgres.process import Child
 from carillon.kit.embedded_postgres.survivors import end_survivors
 
 SURVIVORS_S = 30.0
+RETRY_S = 0.1
 PORT_TRIES = 10
 RESTART_DELAYS_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 MANY_DEATHS = 5
@@ -65,7 +66,8 @@ class Supervisor:
         clock = asyncio.get_running_loop().time
         deadline = clock() + SURVIVORS_S
         while True:
-            await end_survivors(self._installation.home, timeout_s=max(deadline - clock(), 0))
+            if await end_survivors(self._installation.home, timeout_s=max(deadline - clock(), 0)):
+                forget_former_server(self._installation)
             try:
                 self._child = await start_postmaster(self._installation, port=self.port, socket_dir=self._socket_dir)
             except SurvivorsError:
@@ -74,22 +76,31 @@ class Supervisor:
                         f"processes of an earlier PostgreSQL still use {self._installation.data} and do not end; "
                         "end them by hand (they are named 'postgres') and start again"
                     ) from None
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(RETRY_S)
             else:
                 return
 
     async def _restart(self) -> None:
+        """Start again, with growing pauses; the last failure is raised."""
+        failure = EmbeddedPostgresError("PostgreSQL died; start again")
         for delay_s in RESTART_DELAYS_S:
             await asyncio.sleep(delay_s)
-            if not self._installation.folder.is_still_ours():
-                raise EmbeddedPostgresError(
-                    f"the data folder {self._installation.folder.path} was removed while PostgreSQL ran; start again"
-                )
-            with contextlib.suppress(PortTakenError):
+            self._check_folder()
+            try:
                 return await self._start()
-        raise EmbeddedPostgresError(
-            f"PostgreSQL died and its port {self.port} is taken by another program; start again"
-        )
+            except PortTakenError:
+                failure = EmbeddedPostgresError(
+                    f"PostgreSQL died and its port {self.port} is taken by another program; start again"
+                )
+            except EmbeddedPostgresError as error:
+                failure = error
+            log.warning("embedded_postgres_restart_failed", reason=str(failure))
+        raise failure
+
+    def _check_folder(self) -> None:
+        folder = self._installation.folder
+        if not folder.is_still_ours():
+            raise EmbeddedPostgresError(f"the data folder {folder.path} was removed while PostgreSQL ran; start again")
 
     def _count_death(self) -> None:
         now = asyncio.get_running_loop().time()
