@@ -13,6 +13,18 @@ def postgres_server() -> Iterator[servers.PostgresServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def rabbitmq_server() -> Iterator[servers.RabbitServer]:
+    with servers.rabbitmq_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[servers.RedisServer]:
+    with servers.redis_server() as server:
+        yield server
+
+
 @pytest.fixture
 async def database(postgres_server: servers.PostgresServer) -> AsyncIterator[str]:
     """Give the DSN of a fresh database, dropped after the test."""
