@@ -1,0 +1,177 @@
+"""The cache: one fill per key, bounds of age and number, and no fill that outlives an invalidation."""
+
+import asyncio
+
+import pytest
+
+from carillon.kit.cache import Cache
+
+
+class Away(Exception):
+    """The other side does not answer."""
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Source:
+    """Counts how often it is asked; may be away, and may be held until told to go on."""
+
+    def __init__(self) -> None:
+        self.value: str | None = "first"
+        self.asked = 0
+        self.error: Exception | None = None
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def __call__(self) -> str | None:
+        self.asked += 1
+        value, error = self.value, self.error
+        await self.open.wait()
+        if error is not None:
+            raise error
+        return value
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def cache(clock: Clock) -> Cache[str, str | None]:
+    return Cache(
+        service="test", name="things", fresh_seconds=10, stale_seconds=100, capacity=3, away=(Away,), clock=clock
+    )
+
+
+async def test_a_fresh_value_is_answered_without_asking_again(
+    cache: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    first = await cache.get("a", source)
+    clock.now = 9.9
+    second = await cache.get("a", source)
+
+    assert (first.value, first.source) == ("first", "fresh")
+    assert (second.value, second.source) == ("first", "cached")
+    assert source.asked == 1
+
+
+async def test_past_the_fresh_bound_it_is_asked_again(
+    cache: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    await cache.get("a", source)
+    source.value, clock.now = "second", 10.0
+
+    assert (await cache.get("a", source)).value == "second"
+
+
+async def test_while_the_other_side_is_away_a_stale_value_serves_up_to_its_bound(
+    cache: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    await cache.get("a", source)
+    source.error = Away()
+
+    clock.now = 99.0
+    assert (await cache.get("a", source)).source == "stale"
+    clock.now = 100.0
+    with pytest.raises(Away):
+        await cache.get("a", source)
+
+
+async def test_another_failure_than_absence_drops_what_was_remembered(
+    cache: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    await cache.get("a", source)
+    source.error, clock.now = PermissionError("revoked"), 11.0
+
+    with pytest.raises(PermissionError):
+        await cache.get("a", source)
+    assert cache.peek("a") is None
+
+
+async def test_many_callers_of_one_key_share_one_fill(cache: Cache[str, str | None], source: Source) -> None:
+    source.open.clear()
+    callers = [asyncio.create_task(cache.get("a", source)) for _ in range(20)]
+    await asyncio.sleep(0)
+    source.open.set()
+
+    assert {found.value for found in await asyncio.gather(*callers)} == {"first"}
+    assert source.asked == 1
+
+
+async def test_a_caller_who_hangs_up_does_not_stop_the_fill_of_the_others(
+    cache: Cache[str, str | None], source: Source
+) -> None:
+    source.open.clear()
+    first, second = (asyncio.create_task(cache.get("a", source)) for _ in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    await asyncio.wait([first])
+    source.open.set()
+
+    assert (await second).value == "first"
+    assert source.asked == 1
+
+
+@pytest.mark.parametrize("everything", [True, False])
+async def test_a_fill_older_than_an_invalidation_is_neither_kept_nor_answered(
+    cache: Cache[str, str | None], source: Source, *, everything: bool
+) -> None:
+    source.open.clear()
+    waiting = asyncio.create_task(cache.get("a", source))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert source.asked == 1
+
+    source.value = "second"
+    cache.forget_all() if everything else cache.forget("a")
+    source.open.set()
+
+    assert (await waiting).value == "second"
+    assert cache.peek("a") == "second"
+
+
+async def test_endless_invalidations_do_not_hold_a_caller_for_ever(cache: Cache[str, str | None]) -> None:
+    asked = 0
+
+    async def changes_while_read() -> str:
+        nonlocal asked
+        asked += 1
+        cache.forget("a")
+        return "newest"
+
+    async with asyncio.timeout(5):
+        assert (await cache.get("a", changes_while_read)).value == "newest"
+    assert asked == 3
+    assert cache.peek("a") is None
+
+
+async def test_a_miss_is_not_kept_and_drops_what_was(
+    cache: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    await cache.get("a", source)
+    source.value, clock.now = None, 11.0
+
+    assert (await cache.get("a", source)).value is None
+    assert len(cache) == 0
+    await cache.get("a", source)
+    assert source.asked == 3
+
+
+async def test_at_capacity_the_entry_filled_longest_ago_leaves(cache: Cache[str, str | None], source: Source) -> None:
+    for key in "abcd":
+        await cache.get(key, source)
+
+    assert len(cache) == 3
+    assert cache.peek("a") is None
+    assert cache.peek("d") == "first"
