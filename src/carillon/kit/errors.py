@@ -1,5 +1,6 @@
 """Broken promises that an answer can tell: each has a stable code, an HTTP status and a sentence for people."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -90,7 +91,7 @@ class TooManyRequests(Problem):
     code, status = "rate_limited", 429
 
     def __init__(self, message: str, *, retry_after: float, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(message, headers={"Retry-After": str(max(1, round(retry_after + 0.5))), **(headers or {})})
+        super().__init__(message, headers={"Retry-After": str(max(1, math.ceil(retry_after))), **(headers or {})})
 
 
 class Unavailable(Problem):
@@ -99,7 +100,7 @@ class Unavailable(Problem):
     code, status = "unavailable", 503
 
     def __init__(self, message: str, *, retry_after: float = 1) -> None:
-        super().__init__(message, headers={"Retry-After": str(max(1, round(retry_after + 0.5)))})
+        super().__init__(message, headers={"Retry-After": str(max(1, math.ceil(retry_after)))})
 
 
 def invalid(field: str, reason: str) -> Invalid:

@@ -19,7 +19,7 @@ async def migrate(dsn: str, schema: str, folder: Path) -> None:
     try:
         async with engine.connect() as connection:
             await connection.execute(sqlalchemy.text(f"SELECT pg_advisory_lock({_LOCK}, hashtext('{schema}'))"))
-            await connection.execute(sqlalchemy.text(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'))
+            await _ensure_schema(connection, schema)
             await connection.commit()
             await connection.run_sync(_upgrade, schema, folder)
             await connection.commit()
@@ -40,6 +40,13 @@ async def is_current(dsn: str, schema: str, folder: Path) -> bool:
 def _engine(dsn: str) -> AsyncEngine:
     driver = dsn.replace("postgresql://", "postgresql+asyncpg://", 1)
     return create_async_engine(driver, connect_args={"timeout": 10}, poolclass=sqlalchemy.NullPool)
+
+
+async def _ensure_schema(connection: AsyncConnection, schema: str) -> None:
+    """`CREATE SCHEMA IF NOT EXISTS` would ask for the right to create schemas even where it stands."""
+    known = sqlalchemy.text("SELECT true FROM pg_namespace WHERE nspname = :schema")
+    if not await connection.scalar(known, {"schema": schema}):
+        await connection.execute(sqlalchemy.text(f'CREATE SCHEMA "{schema}"'))
 
 
 async def _version(connection: AsyncConnection, schema: str) -> str | None:

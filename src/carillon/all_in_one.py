@@ -1,0 +1,162 @@
+"""`carillon up`: every service in one process on an embedded PostgreSQL, with a mailbox to look at."""
+
+import contextlib
+import os
+import secrets
+import shlex
+import socket
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+import carillon.simulators.app
+import carillon.simulators.settings
+import carillon.templates.app
+import carillon.users.app
+from carillon.kit.broker.postgres.schema import migrate_broker
+from carillon.kit.embedded_postgres import embedded_postgres, ensure_role_and_schema
+from carillon.kit.service import Service, bind, serve
+from carillon.kit.settings import Settings, load
+from carillon.kit.telemetry.logs import LogFormat, LogLevel
+from carillon.services import SERVICES, Entry
+
+_UNKNOWN = "postgresql://not-yet-known"
+SIMULATORS = Entry(
+    "simulators",
+    carillon.simulators.settings.SimulatorsSettings,
+    carillon.simulators.app.build,
+    carillon.simulators.app.migrate,
+)
+
+
+class PlatformSettings(Settings, frozen=True, kw_only=True):
+    """What `carillon up` itself reads."""
+
+    data_dir: Annotated[Path, Meta(description="Where everything that must survive a restart lives")] = Path(
+        ".carillon"
+    )
+    host: Annotated[str, Meta(description="Address to listen on; loopback unless told otherwise")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port of the front door")] = 8000
+    log_level: Annotated[LogLevel, Meta(description="debug, info, warning or error")] = "warning"
+    log_format: Annotated[LogFormat, Meta(description="json or text")] = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where the platform is reached, and where it keeps its state."""
+
+    url: str
+    data_dir: Path
+
+
+async def up(settings: PlatformSettings, on_ready: Callable[[Address], None]) -> None:
+    """Run until SIGTERM or SIGINT. Raises OSError (busy port), SettingsError and EmbeddedPostgresError."""
+    with (
+        contextlib.closing(bind(settings.host, settings.port)) as listening,
+        contextlib.closing(bind("127.0.0.1", 0)) as smtp,
+    ):
+        address = Address(_url(settings.host, listening.getsockname()[1]), settings.data_dir.absolute())
+        given = _defaults(address, smtp.getsockname()[1])
+        read = {name: load(entry.settings, name, **given[name]) for name, entry in _entries().items()}
+        async with _databases(address.data_dir, read) as known:
+            await _prepare(known, address)
+            services = _build(known, smtp)
+            await serve(services, listening, on_ready=lambda: on_ready(address))
+
+
+def _entries() -> dict[str, Entry]:
+    return {**SERVICES, SIMULATORS.schema: SIMULATORS}
+
+
+def _url(host: str, port: int) -> str:
+    reached = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104
+    return f"http://{reached}:{port}"
+
+
+def _defaults(address: Address, smtp_port: int) -> dict[str, dict[str, Any]]:
+    """What one process makes true: everybody is found at the front door, mail and pushes go to the simulators."""
+    data_dir = address.data_dir
+    known = {"database_url": _UNKNOWN, "broker_url": _UNKNOWN, "users_url": address.url, "templates_url": address.url}
+    known |= {"signing_key_file": data_dir / "signing_key.pem", "service_account_file": data_dir / "fcm.json"}
+    known |= {"smtp_url": f"smtp://127.0.0.1:{smtp_port}?tls=none", "fcm_url": f"{address.url}/simulators/fcm"}
+    return {
+        name: {
+            field: str(value)
+            for field, value in {**known, "token_file": data_dir / "tokens" / f"{name}.token"}.items()
+            if field in entry.settings.__struct_fields__
+        }
+        for name, entry in _entries().items()
+    }
+
+
+@contextlib.asynccontextmanager
+async def _databases(data_dir: Path, read: dict[str, Settings]) -> AsyncIterator[dict[str, Settings]]:
+    """Give every service without a database of its own one in the embedded PostgreSQL; no need of it, no PostgreSQL."""
+    if not any(_UNKNOWN in _addresses(settings) for settings in read.values()):
+        yield read
+        return
+    async with embedded_postgres(data_dir) as postgres:
+
+        async def role(name: str) -> str:
+            return await ensure_role_and_schema(postgres, name=name, password=secrets.token_urlsafe(24))
+
+        broker_url = await role("broker")
+        await migrate_broker(broker_url)
+        yield {name: _with_addresses(settings, await role(name), broker_url) for name, settings in read.items()}
+
+
+def _addresses(settings: Settings) -> tuple[str, ...]:
+    return tuple(getattr(settings, field, "") for field in ("database_url", "broker_url"))
+
+
+def _with_addresses(settings: Settings, database_url: str, broker_url: str) -> Settings:
+    found = {"database_url": database_url, "broker_url": broker_url}
+    return msgspec.structs.replace(
+        settings, **{field: url for field, url in found.items() if getattr(settings, field, None) == _UNKNOWN}
+    )
+
+
+async def _prepare(known: dict[str, Settings], address: Address) -> None:
+    """Schemas, secrets and the first templates: idempotent, and done before anything answers."""
+    for name, entry in _entries().items():
+        await entry.migrate(known[name])
+    await carillon.users.app.bootstrap(known["users"], address.data_dir)
+    await carillon.templates.app.seed(known["templates"])
+    carillon.simulators.app.ensure_service_account(address.data_dir / "fcm.json", address.url)
+
+
+def _build(known: dict[str, Settings], smtp: socket.socket) -> list[Service]:
+    services = [entry.build(known[name]) for name, entry in SERVICES.items()]
+    return [*services, carillon.simulators.app.build(known["simulators"], smtp_socket=smtp)]
+
+
+def unknown_variables() -> list[str]:
+    """`CARILLON_*` variables that nobody reads: most often a spelling mistake."""
+    platform = {f"CARILLON_{field}".upper() for field in PlatformSettings.__struct_fields__}
+    known = platform | {
+        f"CARILLON_{prefix}{field}".upper()
+        for name, entry in _entries().items()
+        for field in entry.settings.__struct_fields__
+        for prefix in (f"{name}_", "")
+    }
+    return sorted(name for name in os.environ if name.startswith("CARILLON_") and name not in known)
+
+
+def first_curl(address: Address) -> str:
+    """A line that sends a mail to the administrator and works when pasted; it reads the token, it does not show it."""
+    read = "import json; print(json.load(open(%r))['application_token'])" % str(address.data_dir / "credentials.json")
+    body = {
+        "notification_type": "email",
+        "user_id": str(address.admin_id),
+        "template_code": "welcome",
+        "variables": {"name": "Ada", "link": f"{address.url}/docs"},
+        "request_id": "first-'$(date +%s)'",
+    }
+    return (
+        f"curl -s {address.url}/api/v1/notifications/ -H 'Content-Type: application/json' "
+        f"-H \"Authorization: Bearer $(python3 -c {shlex.quote(read)})\" -d '{msgspec.json.encode(body).decode()}'"
+    )

@@ -1,0 +1,154 @@
+"""`carillon up | run | migrate | settings | send | demo`: a failure is one line and an exit code."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import uvloop
+from cyclopts import App, Parameter
+
+from carillon import all_in_one, running_apart
+from carillon.kit.broker.port import BrokerError
+from carillon.kit.embedded_postgres import EmbeddedPostgresError
+from carillon.kit.settings import SettingsError, load
+from carillon.kit.telemetry.logs import configure_logs
+
+app = App(name="carillon", help="A notification system: committed when accepted, delivered or explained.")
+
+ServiceName = Literal["gateway", "users", "templates", "email_worker", "push_worker"]
+Url = Annotated[str, Parameter(help="Where Carillon answers.")]
+DataDir = Annotated[Path | None, Parameter(help="Where state lives (CARILLON_DATA_DIR, .carillon).")]
+
+
+class Failure(Exception):
+    """Something that the operator can mend; the sentence says how."""
+
+
+@app.command
+def up(
+    *,
+    host: Annotated[str | None, Parameter(help="Address to listen on (CARILLON_HOST, 127.0.0.1).")] = None,
+    port: Annotated[int | None, Parameter(help="Port to listen on (CARILLON_PORT, 8000).")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Run every service in this process, on an embedded PostgreSQL. Needs no other server."""
+    settings = load(all_in_one.PlatformSettings, "", _with_flags(host=host, port=port, data_dir=data_dir))
+    configure_logs(settings.log_level, settings.log_format)
+    for name in all_in_one.unknown_variables():
+        _say(f"carillon: {name} is not a setting of ours; `carillon settings` lists them.")
+    _run(all_in_one.up(settings, _welcome))
+
+
+@app.command
+def run(service: ServiceName) -> None:
+    """Run one service, with its own database and the broker of CARILLON_BROKER_URL."""
+    _run(running_apart.run(service))
+
+
+@app.command
+def migrate(*, data_dir: DataDir = None) -> None:
+    """Bring every schema up to date; make the administrator, the application token and the services' tokens."""
+    settings = load(all_in_one.PlatformSettings, "", _with_flags(data_dir=data_dir))
+    _run(running_apart.migrate(settings.data_dir))
+
+
+@app.command
+def settings() -> None:
+    """List every setting: its variable, its default and what it does."""
+    from carillon.settings_table import print_settings  # noqa: PLC0415 - rich is slow to import
+
+    print_settings()
+
+
+@app.command
+def send(
+    *,
+    template: Annotated[str, Parameter(help="Code of a published template.")],
+    recipients: Annotated[Path, Parameter(help="CSV with a column `email`; the other columns become variables.")],
+    channel: Annotated[Literal["email", "push"], Parameter(help="How to notify.")] = "email",
+    link: Annotated[
+        str | None, Parameter(help="`link` for rows without such a column; the address of Carillon if absent.")
+    ] = None,
+    url: Url = "http://127.0.0.1:8000",
+    data_dir: DataDir = None,
+) -> None:
+    """Notify everybody in a CSV, and tell what became of each. Sending the same file again sends nothing twice."""
+    from carillon.sending import job as sending  # noqa: PLC0415 - rich is slow to import
+
+    work = sending.Job(
+        template=template,
+        recipients=recipients,
+        channel=channel,
+        link=link,
+        url=url,
+        credentials=_credentials(data_dir),
+    )
+    sys.exit(_run(sending.send(work)))
+
+
+@app.command
+def demo(*, url: Url = "http://127.0.0.1:8000", data_dir: DataDir = None) -> None:
+    """Send the small CSV that ships with Carillon through a running platform, and point at the mailbox."""
+    from carillon.sending import job as sending  # noqa: PLC0415 - rich is slow to import
+
+    sys.exit(_run(sending.demo(url, _credentials(data_dir))))
+
+
+def main() -> None:
+    """Run the console script; expected failures end it with one line and exit code 1."""
+    try:
+        app()
+    except (Failure, SettingsError, EmbeddedPostgresError, BrokerError) as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(_of_system(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _run(work: Coroutine[Any, Any, Any]) -> Any:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(work)
+
+
+def _with_flags(**flags: object) -> dict[str, str]:
+    return {
+        **os.environ,
+        **{f"CARILLON_{name}".upper(): str(value) for name, value in flags.items() if value is not None},
+    }
+
+
+def _credentials(data_dir: Path | None) -> Path:
+    return load(all_in_one.PlatformSettings, "", _with_flags(data_dir=data_dir)).data_dir / "credentials.json"
+
+
+def _welcome(address: all_in_one.Address) -> None:
+    credentials = address.data_dir / "credentials.json"
+    print(  # noqa: T201 - the newcomer's lines
+        f"Carillon is up   {address.url}\n"
+        f"  documents      {address.url}/docs\n"
+        f"  mailbox        {address.url}/mailbox\n"
+        f"  tokens         {credentials}\n"
+        f"Send a notification:\n  {all_in_one.first_curl(address)}",
+        flush=True,
+    )
+
+
+def _of_system(error: OSError) -> str:
+    if error.errno == 98:  # noqa: PLR2004 - EADDRINUSE
+        return "The port is taken by another program. Choose another: carillon up --port 8001, or make up PORT=8001."
+    if error.errno == 28:  # noqa: PLR2004 - ENOSPC
+        return "The disk is full. Free some space and start again; nothing accepted is lost."
+    return f"{error.strerror or type(error).__name__}{f': {error.filename}' if error.filename else ''}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _fail(line: str) -> None:
+    _say(f"carillon: {line}")
+    sys.exit(1)

@@ -1,0 +1,1 @@
+"""The client for applications: sign in, notify, ask what became of it."""

@@ -1,0 +1,95 @@
+"""Many callers share a flush; one caller's trouble is nobody else's."""
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from carillon.kit.coalescer import Coalescer
+
+
+class Flushes:
+    """Records each batch; waits at the gate while it is closed."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+
+    async def __call__(self, items: Sequence[int]) -> list[int | Exception]:
+        self.batches.append(list(items))
+        await asyncio.wait_for(self.gate.wait(), 5)
+        return [ValueError(f"odd: {item}") if item % 2 else item * 10 for item in items]
+
+
+async def gathered_after_the_first(
+    flushes: Flushes, coalescer: Coalescer[int, int], items: Sequence[int]
+) -> list[object]:
+    """Hand in 0, and the rest while its flush is held at the gate."""
+    flushes.gate.clear()
+    first = asyncio.create_task(coalescer(0))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    rest = [asyncio.create_task(coalescer(item)) for item in items]
+    await asyncio.sleep(0)
+    flushes.gate.set()
+    return await asyncio.wait_for(asyncio.gather(first, *rest, return_exceptions=True), 5)
+
+
+async def test_what_gathers_during_a_flush_goes_with_the_next_one() -> None:
+    flushes = Flushes()
+    answers = await gathered_after_the_first(flushes, Coalescer(flushes), [2, 4, 6])
+    assert flushes.batches == [[0], [2, 4, 6]]
+    assert answers == [0, 20, 40, 60]
+
+
+async def test_an_exception_in_a_result_reaches_its_own_caller_only() -> None:
+    flushes = Flushes()
+    answers = await gathered_after_the_first(flushes, Coalescer(flushes), [2, 3])
+    assert answers[1] == 20
+    assert isinstance(answers[2], ValueError)
+
+
+async def test_a_flush_that_fails_fails_every_caller_of_its_batch_and_no_later_one() -> None:
+    broken = True
+
+    async def flush(items: Sequence[int]) -> list[int | Exception]:
+        if broken:
+            raise ConnectionError("gone")
+        return list(items)
+
+    coalescer: Coalescer[int, int] = Coalescer(flush)
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(coalescer(1), 5)
+    broken = False
+    assert await asyncio.wait_for(coalescer(2), 5) == 2
+
+
+async def test_a_caller_that_hangs_up_does_not_stop_the_flush() -> None:
+    flushes = Flushes()
+    coalescer: Coalescer[int, int] = Coalescer(flushes)
+    flushes.gate.clear()
+    impatient = asyncio.create_task(coalescer(2))
+    await asyncio.sleep(0)
+    patient = asyncio.create_task(coalescer(4))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    flushes.gate.set()
+    assert await asyncio.wait_for(patient, 5) == 40
+    await asyncio.wait_for(coalescer.drain(), 5)
+    assert sorted(item for batch in flushes.batches for item in batch) == [2, 4]
+
+
+async def test_a_batch_is_never_larger_than_its_size() -> None:
+    flushes = Flushes()
+    await gathered_after_the_first(flushes, Coalescer(flushes, size=2), [2, 4, 6, 8, 10])
+    assert max(len(batch) for batch in flushes.batches) == 2
+
+
+async def test_drain_waits_for_everything_handed_in() -> None:
+    flushes = Flushes()
+    coalescer: Coalescer[int, int] = Coalescer(flushes)
+    handed_in = [asyncio.create_task(coalescer(item)) for item in (2, 4, 6)]
+    await asyncio.sleep(0)
+    await asyncio.wait_for(coalescer.drain(), 5)
+    assert [await task for task in handed_in] == [20, 40, 60]

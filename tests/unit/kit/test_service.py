@@ -1,0 +1,163 @@
+"""Services run until told to stop; then loops drain while HTTP still answers, and no request is dropped."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+
+from carillon.kit.http.edge import Receive, Scope, Send
+from carillon.kit.http.system import HealthCheck
+from carillon.kit.service import Running, Service, bind, serve
+from tests.support.waiting import eventually
+
+
+class Diary:
+    """What happened, in order, and the gate that holds a slow request."""
+
+    def __init__(self) -> None:
+        self.entries: list[str] = []
+        self.gate = asyncio.Event()
+
+
+def plain(diary: Diary, name: str) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        diary.entries.append(f"{name} asked {scope['path']}")
+        if scope["path"].endswith("slow"):
+            await asyncio.wait_for(diary.gate.wait(), 10)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    return app
+
+
+def service(
+    diary: Diary,
+    name: str,
+    *,
+    loops: dict[str, Callable[[], Awaitable[None]]] | None = None,
+    checks: dict[str, HealthCheck] | None = None,
+) -> Service:
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Running]:
+        diary.entries.append(f"{name} opened")
+        try:
+            yield Running(plain(diary, name), loops or {}, checks or {})
+        finally:
+            diary.entries.append(f"{name} closed")
+
+    return Service(name, opened, paths=(f"/api/v1/{name}",))
+
+
+@contextlib.asynccontextmanager
+async def running(*services: Service) -> AsyncIterator[tuple[str, asyncio.Task[None]]]:
+    listening, ready = bind("127.0.0.1", 0), asyncio.Event()
+    task = asyncio.create_task(serve(services, listening, on_ready=ready.set))
+    async with asyncio.timeout(30):
+        await ready.wait()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}", task
+        finally:
+            if not task.done():
+                os.kill(os.getpid(), signal.SIGTERM)
+            await task
+
+
+async def test_a_request_in_hand_is_answered_after_sigterm() -> None:
+    diary = Diary()
+    async with running(service(diary, "bells")) as (url, task), aiohttp.ClientSession() as session:
+        asked = asyncio.create_task(session.get(f"{url}/api/v1/bells/slow"))
+        await eventually(lambda: "bells asked /api/v1/bells/slow" in diary.entries)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.sleep(0)
+        diary.gate.set()
+        assert (await asked).status == 200
+        await task
+    assert diary.entries[-1] == "bells closed"
+
+
+async def test_loops_drain_while_http_still_answers_and_resources_are_open() -> None:
+    diary = Diary()
+    told: dict[str, Any] = {}
+
+    async def loop() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            async with aiohttp.ClientSession() as session, session.get(told["url"] + "/api/v1/bells/last") as answer:
+                diary.entries.append(f"drained with {answer.status}")
+
+    async with running(service(diary, "bells", loops={"ring": loop})) as (url, _):
+        told["url"] = url
+    assert diary.entries.index("drained with 200") < diary.entries.index("bells closed")
+
+
+async def test_a_loop_that_fails_is_begun_again() -> None:
+    runs: list[int] = []
+
+    async def loop() -> None:
+        runs.append(1)
+        if len(runs) < 3:
+            raise ConnectionError("gone")
+        await asyncio.Event().wait()
+
+    async with running(service(Diary(), "bells", loops={"ring": loop})):
+        await eventually(lambda: len(runs) == 3)
+
+
+async def test_one_front_door_serves_several_services_by_path() -> None:
+    diary = Diary()
+    async with (
+        running(service(diary, "bells"), service(diary, "clocks")) as (url, _),
+        aiohttp.ClientSession(url) as session,
+    ):
+        for path in ("/v1/clocks/", "/api/v1/clocks/12"):
+            async with session.get(path) as answer:
+                assert answer.status == 200
+        async with session.get("/api/v1/clocksmith") as missing:
+            assert (missing.status, (await missing.json())["error"]) == (404, "not_found")
+    assert [entry for entry in diary.entries if "asked" in entry] == [
+        "clocks asked /v1/clocks/",
+        "clocks asked /api/v1/clocks/12",
+    ]
+
+
+async def test_health_tells_every_dependency_and_ready_fails_with_a_vital_one() -> None:
+    async def fine() -> None: ...
+
+    async def away() -> None:
+        raise ConnectionError("secret address")
+
+    checks = {
+        "database": HealthCheck(away, "nothing", vital=True),
+        "broker": HealthCheck(fine, "acceptance goes on"),
+    }
+    async with (
+        running(service(Diary(), "bells", checks=checks), service(Diary(), "clocks")) as (url, _),
+        aiohttp.ClientSession(url) as session,
+    ):
+        async with session.get("/health") as health:
+            said = await health.json()
+            assert health.status == 200
+        assert said["data"]["bells"]["status"] == "degraded"
+        assert said["data"]["bells"]["dependencies"]["database"] == {
+            "status": "away",
+            "without": "nothing",
+            "reason": "ConnectionError",
+        }
+        assert said["data"]["clocks"]["status"] == "ok"
+        async with session.get("/ready") as ready:
+            assert (ready.status, (await ready.json())["error"], ready.headers["Retry-After"]) == (
+                503,
+                "unavailable",
+                "1",
+            )
+
+
+def test_a_busy_port_is_told_before_anything_starts() -> None:
+    with contextlib.closing(bind("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
+        bind("127.0.0.1", taken.getsockname()[1])
