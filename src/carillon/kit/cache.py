@@ -78,6 +78,10 @@ class Cache(Generic[K, V]):
         self._reads["fresh"].inc()
         return Found(value, "fresh")
 
+    async def renew(self, key: K, fill: Callable[[], Awaitable[V]]) -> V:
+        """Fill now, whatever is remembered; what was remembered stays where one of `away` is raised."""
+        return await self._filled(key, fill)
+
     def peek(self, key: K) -> V | None:
         """What is remembered within the stale bound; nobody is asked."""
         kept = self._kept.get(key)

@@ -1,0 +1,118 @@
+"""Asking the users service how somebody is reached and whether they agreed; never an invented opt-in."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from carillon.contracts.channels import USERS_EVENTS, Channel
+from carillon.contracts.users import Contact, ContactsFound, ContactsWanted, DeviceGone, UserChanged
+from carillon.kit.broker.port import Announced, Broker
+from carillon.kit.cache import Cache, Found
+from carillon.kit.http.client import ServiceClient, ServiceRefused, ServiceUnavailable, refused
+from carillon.kit.loader import Loader
+
+_log = structlog.get_logger()
+_MANY_CATEGORIES = 200
+
+
+class _Wanted(NamedTuple):
+    user_id: UUID
+    channel: Channel
+    category: str | None
+
+
+class UsersClient:
+    """A contact is remembered for `fresh_seconds`; while the users service is away, up to `stale_seconds`."""
+
+    def __init__(
+        self,
+        client: ServiceClient,
+        *,
+        fresh_seconds: float = 30,
+        stale_seconds: float = 3600,
+        service: str = "",
+    ) -> None:
+        self._client = client
+        self._load = Loader(self._contacts)
+        self._asked: set[tuple[Channel, str | None]] = set()
+        self._cache: Cache[_Wanted, Contact | None] = Cache(
+            service=service,
+            name="contacts",
+            fresh_seconds=fresh_seconds,
+            stale_seconds=stale_seconds,
+            away=(ServiceUnavailable,),
+        )
+
+    async def contact(self, user_id: UUID, channel: Channel, category: str | None) -> Contact | None:
+        """None: there is no such user. Raises ServiceUnavailable when nobody can tell."""
+        return (await self.look_up(user_id, channel, category)).value
+
+    async def look_up(self, user_id: UUID, channel: Channel, category: str | None) -> Found[Contact | None]:
+        """As `contact`, and whether it was asked for just now, remembered, or is stale."""
+        wanted = _Wanted(user_id, channel, category)
+        self._asked.add((channel, category))
+        return await self._cache.get(wanted, lambda: self._load(wanted))
+
+    async def device_gone(self, gone: DeviceGone) -> None:
+        """Tell that a provider calls this token dead. Raises ServiceUnavailable, ServiceRefused."""
+        self.forget(gone.user_id)
+        answer = await self._client.call("POST", "/api/v1/users/devices/invalid", body=gone)
+        if answer.status >= 400:  # noqa: PLR2004
+            raise refused(answer)
+
+    def forget(self, user_id: UUID) -> None:
+        """Drop what is remembered of one user."""
+        if len(self._asked) > _MANY_CATEGORIES:
+            self._cache.forget_where(lambda wanted: wanted.user_id == user_id)
+            return
+        for channel, category in self._asked:
+            self._cache.forget(_Wanted(user_id, channel, category))
+
+    def forget_all(self) -> None:
+        self._cache.forget_all()
+        self._asked.clear()
+
+    async def watch(self, broker: Broker) -> None:
+        """A loop: drop whoever changed; drop everybody whenever changes may have been missed."""
+        async with broker.subscribe(USERS_EVENTS) as events:
+            async for event in events:
+                if not isinstance(event, Announced):
+                    self.forget_all()
+                    continue
+                try:
+                    self.forget(msgspec.json.decode(event.body, type=UserChanged).user_id)
+                except msgspec.DecodeError:
+                    _log.warning("user_event_unreadable", size=len(event.body))
+                    self.forget_all()
+
+    async def _contacts(self, keys: Sequence[_Wanted]) -> Mapping[_Wanted, Contact | Exception | None]:
+        """One question per channel and category; one that fails fails for its own keys alone."""
+        groups: defaultdict[tuple[Channel, str | None], list[UUID]] = defaultdict(list)
+        for user_id, channel, category in keys:
+            groups[channel, category].append(user_id)
+        answers = await asyncio.gather(*(self._ask(*group, ids) for group, ids in groups.items()))
+        return {key: contact for answer in answers for key, contact in answer.items()}
+
+    async def _ask(
+        self, channel: Channel, category: str | None, user_ids: list[UUID]
+    ) -> Mapping[_Wanted, Contact | Exception | None]:
+        wanted = ContactsWanted(user_ids, channel, category)
+        try:
+            found = await self._client.data("POST", "/api/v1/users/contacts", ContactsFound, body=wanted)
+        except (ServiceUnavailable, ServiceRefused, msgspec.DecodeError) as error:
+            return dict.fromkeys((_Wanted(user_id, channel, category) for user_id in user_ids), _as_away(error))
+        return {_Wanted(contact.user_id, channel, category): contact for contact in found.contacts}
+
+
+def _as_away(error: Exception) -> ServiceUnavailable:
+    """A refusal (our token was revoked, the route is not there yet) tells nothing of the user: nobody can tell."""
+    if isinstance(error, ServiceUnavailable):
+        return error
+    if isinstance(error, ServiceRefused):
+        return ServiceUnavailable(f"users refused our question: {error.status} {error.code}")
+    return ServiceUnavailable("users answered something else than contacts")
