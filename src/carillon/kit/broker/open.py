@@ -5,6 +5,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from carillon.kit.broker.port import Broker, Topology, Tuning
 from carillon.kit.broker.postgres.adapter import open_postgres
+from carillon.kit.broker.rabbitmq.adapter import open_rabbitmq
 
 
 @asynccontextmanager
@@ -23,4 +24,6 @@ def _adapter(url: str, topology: Topology, *, name: str, tuning: Tuning) -> Abst
     scheme = url.partition("://")[0]
     if scheme in {"postgresql", "postgres"}:
         return open_postgres(url, topology, name=name, tuning=tuning)
+    if scheme in {"amqp", "amqps"}:
+        return open_rabbitmq(url, topology, name=name, tuning=tuning)
     raise ValueError(f"a broker URL starts with postgresql://, amqp:// or amqps://, not {scheme!r}")

@@ -28,11 +28,11 @@ class BrokerError(Exception):
     """Something the broker promised did not come about."""
 
 
-class BrokerUnavailable(BrokerError):  # noqa: N818 - named for what happened
+class BrokerUnavailable(BrokerError):
     """The server cannot be reached now; the adapter keeps trying in the background."""
 
 
-class TopologyMismatch(BrokerError):  # noqa: N818 - named for what happened
+class TopologyMismatch(BrokerError):
     """The server already holds a queue or an exchange of that name with other properties."""
 
 
@@ -155,7 +155,7 @@ class QueueDepth:
     oldest_age_seconds: float | None
 
 
-class PublishFailed(BrokerError):  # noqa: N818 - named for what happened
+class PublishFailed(BrokerError):
     """Some messages are not known to be durable: publish them again; some of them may then come twice."""
 
     def __init__(self, failed: Sequence[Message], reason: str) -> None:

@@ -1,0 +1,167 @@
+"""The broker port on RabbitMQ."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+
+import structlog
+from aiormq.abc import DeliveredMessage
+from pamqp import commands as spec
+
+from carillon.kit.broker.batches import BackOff
+from carillon.kit.broker.events import EventQueue
+from carillon.kit.broker.port import (
+    Announced,
+    BrokerUnavailable,
+    Event,
+    Handler,
+    Message,
+    PublishFailed,
+    QueueDepth,
+    Reconnected,
+    Topology,
+    Tuning,
+)
+from carillon.kit.broker.rabbitmq import wire
+from carillon.kit.broker.rabbitmq.consuming import Consumer
+from carillon.kit.broker.rabbitmq.link import CLOSE_TIMEOUT, TROUBLE, Link, Session
+from carillon.kit.broker.rabbitmq.publishing import Parcel, Publisher
+
+log = structlog.get_logger(__name__)
+
+
+class RabbitBroker:
+    """Shared by all tasks of one event loop; made by `open_rabbitmq`."""
+
+    def __init__(self, link: Link, topology: Topology, tuning: Tuning) -> None:
+        self._link = link
+        self._topology = topology
+        self._tuning = tuning
+        self._publisher = Publisher()
+        self._consumers: set[Consumer] = set()
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        if not messages:
+            return
+        session = await self._session()
+        now = datetime.now(UTC)
+        parcels = [
+            Parcel(
+                self._topology.exchange,
+                message.queue,
+                message.body,
+                wire.properties(message.headers, message.message_id, now),
+            )
+            for message in messages
+        ]
+        failures = await self._publisher.publish(session.publishing, parcels, within=self._tuning.publish_timeout)
+        if failures:
+            reasons = "; ".join(sorted(set(failures.values())))
+            raise PublishFailed([messages[position] for position in sorted(failures)], reasons)
+
+    async def consume(self, queue: str, handle: Handler, *, size: int, in_flight: int) -> None:
+        if queue not in self._topology.all_queues:
+            raise ValueError(f"the topology has no queue {queue!r}, only {', '.join(self._topology.all_queues)}")
+        consumer = Consumer(
+            queue,
+            handle,
+            size=size,
+            in_flight=in_flight,
+            link=self._link,
+            publisher=self._publisher,
+            topology=self._topology,
+            tuning=self._tuning,
+        )
+        self._consumers.add(consumer)
+        try:
+            await consumer.run()
+        finally:
+            self._consumers.discard(consumer)
+
+    async def announce(self, topic: str, body: bytes) -> None:
+        session = await self._session()
+        properties = spec.Basic.Properties(delivery_mode=wire.TRANSIENT)
+        parcel = Parcel(self._topology.topics_exchange, topic, body, properties, mandatory=False)
+        failures = await self._publisher.publish(session.publishing, [parcel], within=self._tuning.publish_timeout)
+        if failures:
+            raise BrokerUnavailable(f"the announcement was not handed over: {failures[0]}")
+
+    @asynccontextmanager
+    async def subscribe(self, topic: str) -> AsyncIterator[AsyncIterator[Event]]:
+        events = EventQueue()
+        listening = asyncio.create_task(self._listen(topic, events), name=f"listen to {topic}")
+        try:
+            yield events
+        finally:
+            listening.cancel()
+            await asyncio.wait([listening], timeout=CLOSE_TIMEOUT)
+
+    async def _listen(self, topic: str, events: EventQueue) -> None:
+        back_off = BackOff()
+        while True:
+            session = await self._link.next_session()
+            try:
+                await self._listen_once(session, topic, events)
+                back_off.reset()
+            except TROUBLE as error:
+                log.warning("broker_subscription_lost", topic=topic, error=type(error).__name__)
+            await back_off.pause()
+
+    async def _listen_once(self, session: Session, topic: str, events: EventQueue) -> None:
+        timeout = self._tuning.connect_timeout
+        lost = asyncio.Event()
+
+        async def receive(message: DeliveredMessage) -> None:
+            events.put(Announced(topic, message.body))
+
+        async with session.channel(within=timeout) as channel:
+            channel.closing.add_done_callback(lambda _: lost.set())
+            queue = str((await channel.queue_declare(exclusive=True, auto_delete=True, timeout=timeout)).queue)
+            await channel.queue_bind(queue, self._topology.topics_exchange, routing_key=topic, timeout=timeout)
+            await channel.basic_consume(queue, receive, no_ack=True, timeout=timeout)
+            events.put(Reconnected())
+            await lost.wait()
+
+    async def depths(self) -> Mapping[str, QueueDepth]:
+        session = await self._session()
+        timeout = self._tuning.connect_timeout
+        ready: dict[str, int] = {}
+        try:
+            async with session.channel(within=timeout) as channel:
+                for queue in self._topology.all_queues:
+                    declared = await channel.queue_declare(queue, passive=True, timeout=timeout)
+                    ready[queue] = declared.message_count or 0
+        except TROUBLE as error:
+            raise BrokerUnavailable(f"RabbitMQ does not tell its depths: {error}") from error
+        return {queue: QueueDepth(count, self._unsettled(queue), None, None) for queue, count in ready.items()}
+
+    def _unsettled(self, queue: str) -> int:
+        return sum(consumer.unsettled for consumer in self._consumers if consumer.queue == queue)
+
+    async def ping(self) -> None:
+        session = await self._session()
+        try:
+            async with session.channel(within=self._tuning.connect_timeout):
+                return
+        except TROUBLE as error:
+            raise BrokerUnavailable(f"RabbitMQ does not answer: {error}") from error
+
+    async def _session(self) -> Session:
+        """Return the session, waiting for one for as long as a connection may take."""
+        return await self._link.session(within=self._tuning.connect_timeout)
+
+
+@asynccontextmanager
+async def open_rabbitmq(url: str, topology: Topology, *, name: str, tuning: Tuning) -> AsyncIterator[RabbitBroker]:
+    """Open a link that connects in the background, so that a server that is away does not stop the opening."""
+    # aiormq logs whole messages and tracebacks; what matters of them is logged here, without bodies.
+    logging.getLogger("aiormq").setLevel(logging.CRITICAL)
+    link = Link(url, topology, name=name, tuning=tuning)
+    keeping = asyncio.create_task(link.keep_up(), name="keep up the RabbitMQ connection")
+    try:
+        yield RabbitBroker(link, topology, tuning)
+    finally:
+        keeping.cancel()
+        await asyncio.wait([keeping], timeout=2 * CLOSE_TIMEOUT)

@@ -1,0 +1,128 @@
+"""One connection to RabbitMQ, kept up: it connects, declares, and does both again whenever it is lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import aiormq
+import structlog
+from aiormq.channel import Channel
+from yarl import URL
+
+from carillon.kit.broker.batches import BackOff
+from carillon.kit.broker.port import BrokerUnavailable, Topology, TopologyMismatch, Tuning
+from carillon.kit.broker.rabbitmq.declare import declare
+
+log = structlog.get_logger(__name__)
+
+TROUBLE = (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError)
+"""What aiormq raises when the server is away, going away, or has closed the channel."""
+
+HEARTBEAT = 10
+CLOSE_TIMEOUT = 5.0
+
+
+class Session:
+    """One life of the connection; `lost` is set when it ends, for whatever reason."""
+
+    def __init__(self, connection: aiormq.Connection, publishing: Channel) -> None:
+        self.connection = connection
+        self.publishing = publishing
+        self.lost = asyncio.Event()
+        for part in (connection, publishing):
+            part.closing.add_done_callback(lambda _: self.lost.set())
+
+    @asynccontextmanager
+    async def channel(self, *, within: float) -> AsyncIterator[Channel]:
+        """Open a channel of one's own without confirms, closed afterwards."""
+        channel = await self.connection.channel(publisher_confirms=False, timeout=within)
+        assert isinstance(channel, Channel)
+        try:
+            yield channel
+        finally:
+            with suppress(*TROUBLE):
+                await channel.close(timeout=CLOSE_TIMEOUT)
+
+    async def close(self) -> None:
+        self.lost.set()
+        with suppress(*TROUBLE):
+            await self.connection.close(timeout=CLOSE_TIMEOUT)
+
+
+class Link:
+    """Hands out the session of the moment; `keep_up` runs for as long as the broker is open."""
+
+    def __init__(self, url: str, topology: Topology, *, name: str, tuning: Tuning) -> None:
+        self._url = URL(url) if "heartbeat" in URL(url).query else URL(url).update_query(heartbeat=HEARTBEAT)
+        self._url = self._url.update_query(name=name)
+        self._topology = topology
+        self._timeout = tuning.connect_timeout
+        self._session: Session | None = None
+        self._up = asyncio.Event()
+        self._trouble: BrokerUnavailable | TopologyMismatch | None = None
+
+    async def session(self, *, within: float) -> Session:
+        """Return the session; raises `BrokerUnavailable` (or `TopologyMismatch`) when there is none in time."""
+        try:
+            async with asyncio.timeout(within):
+                return await self.next_session()
+        except TimeoutError:
+            raise self._trouble or BrokerUnavailable("RabbitMQ does not answer") from None
+
+    async def next_session(self) -> Session:
+        """Wait for a session for as long as it takes."""
+        while self._session is None or self._session.lost.is_set():
+            self._up.clear()
+            await self._up.wait()
+        return self._session
+
+    @property
+    def trouble(self) -> BrokerUnavailable | TopologyMismatch | None:
+        """Why there is no session; None while there is one or the first attempt still runs."""
+        return self._trouble
+
+    async def keep_up(self) -> None:
+        back_off = BackOff()
+        while True:
+            try:
+                await self._live_once(back_off)
+            except (TopologyMismatch, *TROUBLE) as error:
+                first = self._trouble is None or back_off.fresh
+                self._trouble = error if isinstance(error, TopologyMismatch) else _unavailable(error)
+                if first:
+                    log.warning("broker_unavailable", error=str(self._trouble))
+            await back_off.pause()
+
+    async def _live_once(self, back_off: BackOff) -> None:
+        session = await self._connect()
+        try:
+            self._session, self._trouble = session, None
+            back_off.reset()
+            self._up.set()
+            log.info("broker_connected")
+            await session.lost.wait()
+            self._trouble = BrokerUnavailable("the connection to RabbitMQ was lost")
+            log.warning("broker_connection_lost")
+        finally:
+            self._session = None
+            await session.close()
+
+    async def _connect(self) -> Session:
+        connection = aiormq.Connection(self._url)
+        try:
+            async with asyncio.timeout(self._timeout):
+                await connection.connect()
+                declaring = await connection.channel(publisher_confirms=False)
+                await declare(declaring, self._topology)
+                await declaring.close()
+                publishing = await connection.channel(publisher_confirms=True)
+                assert isinstance(publishing, Channel)
+        except BaseException:
+            with suppress(*TROUBLE):
+                await connection.close(timeout=CLOSE_TIMEOUT)
+            raise
+        return Session(connection, publishing)
+
+
+def _unavailable(error: BaseException) -> BrokerUnavailable:
+    return BrokerUnavailable(f"RabbitMQ cannot be reached: {str(error) or type(error).__name__}")

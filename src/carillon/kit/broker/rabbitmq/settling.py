@@ -1,0 +1,126 @@
+"""One batch of a RabbitMQ channel from the handler to its settlement: what moves is confirmed first, then acked."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+
+import structlog
+from aiormq.abc import AbstractChannel, DeliveredMessage
+
+from carillon.kit.broker import notes
+from carillon.kit.broker.batches import outcomes_of
+from carillon.kit.broker.port import DeadLetter, Delivery, Done, Handler, RetryAfter, Topology, Tuning
+from carillon.kit.broker.rabbitmq import ladder, wire
+from carillon.kit.broker.rabbitmq.link import TROUBLE, Session
+from carillon.kit.broker.rabbitmq.publishing import Parcel, Publisher
+from carillon.kit.broker.rabbitmq.tags import Tags
+
+log = structlog.get_logger(__name__)
+
+
+class Hand:
+    """What one consumer holds of one channel. When the channel is gone its outcomes are dropped: all comes again."""
+
+    def __init__(
+        self,
+        queue: str,
+        session: Session,
+        channel: AbstractChannel,
+        publisher: Publisher,
+        topology: Topology,
+        tuning: Tuning,
+    ) -> None:
+        self.tags = Tags()
+        self._queue = queue
+        self._session = session
+        self._channel = channel
+        self._publisher = publisher
+        self._topology = topology
+        self._tuning = tuning
+
+    async def work(self, messages: Sequence[DeliveredMessage], handle: Handler) -> None:
+        """Handle and settle; an abandoned batch goes back to the queue."""
+        tags = [_tag(message) for message in messages]
+        try:
+            await self._handle(messages, tags, handle)
+        except asyncio.CancelledError:
+            await self.requeue(tags)
+            raise
+
+    async def _handle(self, messages: Sequence[DeliveredMessage], tags: Sequence[int], handle: Handler) -> None:
+        deliveries = [wire.delivery(message, self._queue, self._topology) for message in messages]
+        outcomes = await outcomes_of(handle, deliveries)
+        if self._gone():
+            log.warning("broker_outcomes_dropped", queue=self._queue, deliveries=len(messages))
+            return
+        if outcomes is None:
+            await self._rest_and_requeue(tags)
+            return
+        moves = {
+            tag: self._parcel(message, delivery, outcome)
+            for tag, message, delivery, outcome in zip(tags, messages, deliveries, outcomes, strict=True)
+            if not isinstance(outcome, Done)
+        }
+        stuck = await self._move(moves) if moves else []
+        await self._ack([tag for tag in tags if tag not in stuck])
+        if stuck:
+            await self._rest_and_requeue(stuck)
+
+    async def _move(self, moves: dict[int, Parcel]) -> list[int]:
+        """Publish what moves to a rung or to the dead letters; returns the tags that could not be moved."""
+        failures = await self._publisher.publish(
+            self._session.publishing, list(moves.values()), within=self._tuning.publish_timeout
+        )
+        tags = list(moves)
+        if failures:
+            reasons = sorted(set(failures.values()))
+            log.warning("broker_move_failed", queue=self._queue, deliveries=len(failures), reasons=reasons)
+        return [tags[position] for position in failures]
+
+    def _parcel(self, message: DeliveredMessage, delivery: Delivery, outcome: RetryAfter | DeadLetter) -> Parcel:
+        published = wire.published_at(message)
+        buried = isinstance(outcome, DeadLetter)
+        if buried and self._queue != self._topology.dead_letter_queue:
+            exchange, routing_key = self._topology.exchange, self._topology.dead_letter_queue
+            headers = notes.dead(
+                delivery.headers,
+                reason=outcome.reason,
+                queue=self._queue,
+                published_at=published,
+                now=datetime.now(UTC),
+            )
+        else:  # there is no grave beyond the dead letters: one that dies again rests on the longest rung
+            delays = self._topology.retry_delays
+            delay = delays[-1] if isinstance(outcome, DeadLetter) else ladder.rung(delays, outcome.delay)
+            exchange, routing_key = ladder.rung_name(self._topology.retry_exchange, delay), self._queue
+            headers = notes.retried(delivery.headers, reason=outcome.reason)
+        return Parcel(exchange, routing_key, delivery.body, wire.properties(headers, delivery.message_id, published))
+
+    async def _ack(self, tags: Sequence[int]) -> None:
+        acks = self.tags.acks(tags)
+        with suppress(*TROUBLE):  # the channel is gone: all of it comes again
+            if acks.multiple is not None:
+                await self._channel.basic_ack(acks.multiple, multiple=True, wait=False)
+            for tag in acks.singles:
+                await self._channel.basic_ack(tag, wait=False)
+
+    async def _rest_and_requeue(self, tags: Sequence[int]) -> None:
+        await asyncio.sleep(self._tuning.redelivery_delay)
+        await self.requeue(tags)
+
+    async def requeue(self, tags: Sequence[int]) -> None:
+        """Give back to the queue, which counts it as a delivery and buries what exceeds the limit."""
+        left = self.tags.take(tags)
+        with suppress(*TROUBLE):  # the channel is gone: all of it comes again
+            for tag in left:
+                await self._channel.basic_nack(tag, requeue=True, wait=False)
+
+    def _gone(self) -> bool:
+        return self._channel.is_closed or self._session.lost.is_set()
+
+
+def _tag(message: DeliveredMessage) -> int:
+    tag = message.delivery_tag
+    assert tag is not None
+    return tag

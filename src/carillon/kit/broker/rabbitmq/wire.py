@@ -1,0 +1,66 @@
+"""How messages look as AMQP, and deliveries as ours; pure."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import NAMESPACE_OID, UUID, uuid5
+
+from aiormq.abc import DeliveredMessage
+from pamqp import commands as spec
+
+from carillon.kit.broker import notes
+from carillon.kit.broker.port import DELIVERY_LIMIT_REASON, Delivery, Topology
+
+BROKER_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count", "x-first-death-", "x-last-death-", "x-opt-")
+PERSISTENT, TRANSIENT = 2, 1
+ID_LENGTH = 36
+
+
+def properties(headers: Mapping[str, str], message_id: UUID, published_at: datetime) -> spec.Basic.Properties:
+    return spec.Basic.Properties(
+        delivery_mode=PERSISTENT, message_id=str(message_id), timestamp=published_at, headers=dict(headers)
+    )
+
+
+def delivery(message: DeliveredMessage, queue: str, topology: Topology) -> Delivery:
+    """Translate; a message that the broker itself has buried gets the headers our own dead letters carry."""
+    raw: Mapping[str, Any] = message.header.properties.headers or {}
+    headers = {name: str(value) for name, value in raw.items() if not name.startswith(BROKER_HEADERS)}
+    if queue == topology.dead_letter_queue:
+        headers = _buried_by_broker(headers, raw, topology, published_at(message))
+    unanswered = int(raw.get("x-delivery-count", 0))
+    return Delivery(
+        queue=queue,
+        body=message.body,
+        headers=headers,
+        message_id=_message_id(message.header.properties.message_id),
+        redelivered=bool(message.redelivered) or unanswered > 0,
+        delivery_count=unanswered + notes.retries_of(headers),
+    )
+
+
+def published_at(message: DeliveredMessage) -> datetime:
+    """When the message was first published; now, for a foreign one that does not say."""
+    moment = message.header.properties.timestamp
+    return moment if isinstance(moment, datetime) else datetime.now(UTC)
+
+
+def _buried_by_broker(
+    headers: dict[str, str], raw: Mapping[str, Any], topology: Topology, published: datetime
+) -> dict[str, str]:
+    deaths = raw.get("x-death") or []
+    last = deaths[0] if deaths else {}
+    if last.get("queue") not in topology.queues:
+        return headers
+    reason = str(last.get("reason", DELIVERY_LIMIT_REASON))
+    died = last.get("time")
+    now = died if isinstance(died, datetime) else datetime.now(UTC)
+    return notes.dead(headers, reason=reason, queue=str(last["queue"]), published_at=published, now=now)
+
+
+def _message_id(text: str | None) -> UUID:
+    """Read our id, or derive a stable one for a message that somebody else has published."""
+    try:
+        return UUID((text or "")[:ID_LENGTH])
+    except ValueError:
+        return uuid5(NAMESPACE_OID, text or "")
