@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -167,7 +166,7 @@ async def test_an_opt_out_is_seen_as_soon_as_it_is_announced(
         seen = [await client.contact(user_id, "email", category) for category in (None, "news")]
         return all(contact and not contact.decision.allowed for contact in seen)
 
-    await eventually(partial(refused_everywhere))
+    await eventually(refused_everywhere)
     assert (await client.look_up(other, "email", None)).source == "cached"
 
 
@@ -183,7 +182,7 @@ async def test_when_changes_may_have_been_missed_everybody_is_forgotten(
     async def asked_again() -> bool:
         return (await client.look_up(user_id, "email", None)).source == "fresh"
 
-    await eventually(partial(asked_again))
+    await eventually(asked_again)
 
 
 async def test_a_dead_device_is_told_and_its_owner_forgotten(client: UsersClient, users: Users) -> None:
