@@ -1,6 +1,6 @@
 """API shapes of the templates service that workers and the gateway rely on."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -13,6 +13,16 @@ TemplateCode = Annotated[
 Language = Annotated[
     str, msgspec.Meta(pattern=r"^[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8}){0,3}(?!\n)$", description="BCP 47, e.g. `pt-BR`")
 ]
+
+
+VariableType = Literal["string", "number", "boolean", "object", "array"]
+
+
+class Variable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a template expects of one variable. A text that spells a number or a truth value counts as one."""
+
+    type: VariableType = "string"
+    required: bool = True
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -37,3 +47,4 @@ class PublishedTemplate(msgspec.Struct, frozen=True, kw_only=True):
     category: str | None
     at_most_once: bool
     content: Content
+    variables: dict[str, Variable] = {}

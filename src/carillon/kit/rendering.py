@@ -87,7 +87,7 @@ class Compiled:
         self._left = 0
         self._engine = self._build()
         try:
-            self._engine.add_template("template", source)
+            self._engine.add_template("template", found.source)
         except minijinja.TemplateError as error:
             raise BrokenTemplate(error.detail or error.kind, error.line or 1) from None
 

@@ -1,11 +1,12 @@
 """The part of the template language that cannot be made to grow without bound, checked before anything is compiled.
 
-The engine counts instructions, not bytes: thirty doublings of a string (`{% set s = s ~ s %}`) or one `'x' * 10**9` would
-exhaust the memory of the process. So there is no way to bind a composed value, and of the filters that make their input
-longer a tag may use one, with short constants.
+The engine counts instructions, not bytes: thirty doublings of a string (`{% set s = s ~ s %}`) or one `'x' * 10**9`
+would exhaust the memory of the process. So there is no way to bind a composed value, and of the filters that make their
+input longer a tag may use one, with short constants.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,11 +16,15 @@ MOST_FILTERS: Final = 10
 LONGEST_CONSTANT: Final = 20
 
 FILTERS: Final = frozenset(
-    "abs bool capitalize count d default dictsort e escape filesizeformat first float int items join last length list "
-    "lower max min pluralize replace reverse round safe sort string sum title trim truncate unique upper urlencode".split()
+    {
+        *("abs", "bool", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "filesizeformat", "first"),
+        *("float", "int", "items", "join", "last", "length", "list", "lower", "max", "min", "pluralize", "replace"),
+        *("reverse", "round", "safe", "sort", "string", "sum", "title", "trim", "truncate", "unique", "upper"),
+        "urlencode",
+    }
 )
-_GROWING = frozenset({"join", "replace"})
 STATEMENTS: Final = frozenset({"if", "elif", "else", "endif", "for", "endfor"})
+_LENIENT = frozenset({"default", "d"})
 _KEYWORDS = frozenset({"if", "elif", "else", "for", "in", "and", "or", "not", "is"})
 _CONSTANTS = frozenset({"true", "false", "none", "True", "False", "None"})
 _REFUSED = {"*": "multiplication", "**": "powers", "{": "dictionaries", "}": "dictionaries"}
@@ -46,8 +51,9 @@ class BrokenTemplate(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What bounds a rendering: the number of tags, and how many characters of text stand inside loops."""
+    """The source to compile, the number of its tags, and how many characters of text stand inside loops."""
 
+    source: str
     tags: int
     looped: int
 
@@ -56,25 +62,32 @@ class Survey:
 class _Token:
     kind: str
     text: str
+    start: int
+    end: int
 
 
 def survey(source: str) -> Survey:
-    """Walk through every tag. Raises BrokenTemplate for what the language lacks; the engine judges the rest."""
+    """Walk through every tag. Raises BrokenTemplate for what the language lacks; the engine judges the rest.
+
+    Some filters take an undefined value for an empty one: their operands are spelled so that the engine names them.
+    """
     at, tags, looped, loops = 0, 0, 0, 0
+    strict: list[str] = []
     while opening := _OPENING.search(source, at):
         looped += (opening.start() - at) if loops else 0
         line = source.count("\n", 0, opening.start()) + 1
+        strict.append(source[at : opening.start()])
         if opening[0] == "{#":
             at = _after_comment(source, opening.end(), line)
+            strict.append(source[opening.start() : at])
             continue
         tokens, at = _tag(source, opening, line)
-        tags += 1
-        if tags > MOST_TAGS:
+        if (tags := tags + 1) > MOST_TAGS:
             raise BrokenTemplate(f"a template has at most {MOST_TAGS} tags", line)
         _examine(tokens, line)
-        if opening[0] == "{%":
-            loops += _statement(tokens, line)
-    return Survey(tags, looped)
+        loops += _statement(tokens, line) if opening[0] == "{%" else 0
+        strict.append(_strict(source, opening.start(), at, tokens))
+    return Survey("".join([*strict, source[at:]]), tags, looped)
 
 
 def _after_comment(source: str, at: int, line: int) -> int:
@@ -94,7 +107,7 @@ def _tag(source: str, opening: re.Match[str], line: int) -> tuple[list[_Token], 
         kind = match.lastgroup or ""
         if kind == "end" and match["end"].endswith(closing):
             return tokens, at
-        tokens.append(_Token(kind, match[kind]))
+        tokens.append(_Token(kind, match[kind], match.start(kind), at))
         if len(tokens) > MOST_TOKENS:
             raise BrokenTemplate(f"a tag has at most {MOST_TOKENS} words", line)
     if not source[at:].strip():
@@ -116,36 +129,35 @@ def _examine(tokens: list[_Token], line: int) -> None:
     filters, growing = 0, 0
     for i, token in enumerate(tokens):
         before = tokens[i - 1] if i else None
-        after = tokens[i + 1].text if i + 1 < len(tokens) else ""
         if token.kind == "end":
             raise BrokenTemplate(f"{token.text} stands where the tag goes on", line)
         if token.kind == "mark" and token.text in _REFUSED:
             raise BrokenTemplate(f"`{token.text}` is not available: templates have no {_REFUSED[token.text]}", line)
-        if token.text == "[" and token.kind == "mark" and _begins_value(before):
-            _constants_only(tokens, i, line)
+        if _is_mark(token, "[") and _begins_value(before):
+            _constants_only(tokens[i + 1 :], line)
         if token.kind == "name" and _is_mark(before, "|"):
             filters += 1
-            if token.text not in FILTERS:
-                raise BrokenTemplate(f"the filter `{token.text}` is not available", line)
-            growing += token.text in _GROWING and _grows(token.text, tokens[i + 1 :], line)
-        elif token.kind == "name" and after == "(" and not _may_be_called(token, before):
+            growing += _filter(token.text, tokens[i + 1 :], line)
+        elif token.kind == "name" and not _may_stand(token, before, tokens[i + 1 : i + 2]):
             raise BrokenTemplate(f"`{token.text}()` is not available", line)
-    if filters > MOST_FILTERS:
-        raise BrokenTemplate(f"a tag has at most {MOST_FILTERS} filters", line)
-    if growing > 1:
-        raise BrokenTemplate("a tag has at most one join or lengthening replace", line)
+    if filters > MOST_FILTERS or growing > 1:
+        most = f"{MOST_FILTERS} filters" if filters > MOST_FILTERS else "one join or lengthening replace"
+        raise BrokenTemplate(f"a tag has at most {most}", line)
 
 
-def _grows(name: str, rest: list[_Token], line: int) -> bool:
-    """Whether this `join` or `replace` can make its input longer; what it puts in is a short constant."""
-    if not _is_mark(rest[0] if rest else None, "("):
+def _filter(name: str, rest: Sequence[_Token], line: int) -> bool:
+    """Whether this filter can make its input much longer."""
+    if name not in FILTERS:
+        raise BrokenTemplate(f"the filter `{name}` is not available", line)
+    if name not in {"join", "replace"} or not rest or not _is_mark(rest[0], "("):
         return False
-    given = [token for token in rest[1:4] if token.text != ","][: 1 if name == "join" else 2]
-    if any(token.kind != "string" or len(token.text) > LONGEST_CONSTANT + 2 for token in given):
+    shape = ["(", "string", ")"] if name == "join" else ["(", "string", ",", "string", ")"]
+    given = rest[: len(shape)]
+    spelled = [token.text if token.kind == "mark" else token.kind for token in given]
+    constants = [token.text for token in given if token.kind == "string"]
+    if spelled != shape or any(len(text) > LONGEST_CONSTANT + 2 for text in constants):
         raise BrokenTemplate(f"{name} takes constants of at most {LONGEST_CONSTANT} characters", line)
-    if name == "join":
-        return True
-    return len(given) < 2 or "\\" in given[0].text or len(given[1].text) > len(given[0].text)  # noqa: PLR2004
+    return name == "join" or "\\" in constants[0] or len(constants[1]) > len(constants[0])
 
 
 def _is_mark(token: _Token | None, text: str) -> bool:
@@ -159,8 +171,8 @@ def _begins_value(before: _Token | None) -> bool:
     return before.kind == "mark" and before.text not in {")", "]"}
 
 
-def _constants_only(tokens: list[_Token], start: int, line: int) -> None:
-    for token in tokens[start + 1 :]:
+def _constants_only(rest: Sequence[_Token], line: int) -> None:
+    for token in rest:
         if _is_mark(token, "]"):
             return
         constant = token.kind in {"number", "string"} or (token.kind == "name" and token.text in _CONSTANTS)
@@ -168,10 +180,44 @@ def _constants_only(tokens: list[_Token], start: int, line: int) -> None:
             raise BrokenTemplate("a list in a template holds constants only", line)
 
 
-def _may_be_called(token: _Token, before: _Token | None) -> bool:
-    """`range(…)`, `loop.cycle(…)`, tests such as `is divisibleby(…)`, and words that stand before a parenthesis."""
-    if token.text in _KEYWORDS or token.text == "range":
-        return not _is_mark(before, ".")
+def _may_stand(token: _Token, before: _Token | None, after: Sequence[_Token]) -> bool:
+    """What may be called: `range(…)`, `loop.cycle(…)`, and tests such as `is divisibleby(…)`."""
+    if not after or not _is_mark(after[0], "("):
+        return True
     if _is_mark(before, "."):
         return token.text == "cycle"
-    return before is not None and before.kind == "name" and before.text in {"is", "not"}
+    tested = before is not None and before.kind == "name" and before.text in {"is", "not"}
+    return tested or token.text == "range" or token.text in _KEYWORDS
+
+
+def _strict(source: str, start: int, end: int, tokens: Sequence[_Token]) -> str:
+    """The tag with `path|filter` as `(path if path else path)|filter`: an `if` refuses what is undefined, by name."""
+    pieces, at = [], start
+    for i, token in enumerate(tokens[:-1]):
+        if not _is_mark(token, "|") or tokens[i + 1].text in _LENIENT:
+            continue
+        first = _path_before(tokens, i)
+        if first is not None:
+            path = source[tokens[first].start : tokens[i - 1].end]
+            pieces += [source[at : tokens[first].start], f"({path} if {path} else {path})"]
+            at = tokens[i - 1].end
+    return "".join([*pieces, source[at:end]])
+
+
+def _path_before(tokens: Sequence[_Token], pipe: int) -> int | None:
+    """Where the path that ends before the pipe begins: names, dots and constant subscripts; None when it is no path."""
+    i = pipe - 1
+    while i >= 0:
+        if _is_mark(tokens[i], "]"):
+            if i < 3 or tokens[i - 1].kind not in {"number", "string"} or not _is_mark(tokens[i - 2], "["):  # noqa: PLR2004
+                return None
+            i -= 3
+        elif tokens[i].kind != "name" or tokens[i].text in _KEYWORDS | _CONSTANTS:
+            return None
+        elif i and _is_mark(tokens[i - 1], "."):
+            i -= 2
+        else:
+            before = tokens[i - 1] if i else None
+            filtered = _is_mark(before, "|") or (before is not None and before.text == "is")
+            return None if filtered else i
+    return None
