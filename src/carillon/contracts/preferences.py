@@ -23,7 +23,7 @@ _WORD: dict[Channel, str] = {"email": "e-mail", "push": "push"}
 
 
 def decide(choices: Choices, *, channel: Channel, category: str | None, reach: Reach) -> Decision:
-    """The first layer that has a say wins: suppressed address, channel opt-out, category choice, then what is reachable.
+    """The first layer that has a say wins: suppressed address, channel opt-out, category choice, reachability.
 
     A refusal by the user comes before "unreachable": it stays true when an address is added. A category that was chosen
     never overrides the opt-out of its channel.

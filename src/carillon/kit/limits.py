@@ -1,0 +1,211 @@
+"""Limits per minute by GCRA: spread evenly, with a burst of one minute's worth; in the process or shared in Redis."""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import redis.asyncio
+import redis.exceptions
+import structlog
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from carillon.kit.errors import TooManyRequests
+
+_log = structlog.get_logger()
+
+WINDOW = 60.0
+"""Seconds to which every limit refers."""
+STRICT_SHARE = 4
+"""While the shared count is away, a strict limit is this many times smaller in each process."""
+_DUST = 1e-6
+_REST_SECONDS = 1.0
+_REDIS_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """`remaining` more would pass now; all of `limit` would after `reset_after` seconds. A limit of 0 is none."""
+
+    limit: int
+    remaining: int
+    reset_after: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """One would pass after `retry_after` seconds."""
+
+    limit: int
+    retry_after: float
+
+
+Verdict = Allowed | Refused
+UNLIMITED = Allowed(limit=0, remaining=0, reset_after=0)
+
+
+class Limits(Protocol):
+    """Counts by key. `per_minute` of 0 means unlimited."""
+
+    async def check(self, key: str, per_minute: int, *, strict: bool = False) -> Verdict:
+        """Count one, unless it is refused. A `strict` limit is cut, not loosened, while the shared count is away."""
+        ...
+
+    async def forgive(self, key: str, per_minute: int, *, strict: bool = False) -> None:
+        """Take one back that was counted with the same arguments."""
+        ...
+
+
+def headers(name: str, verdict: Verdict) -> dict[str, str]:
+    """`RateLimit` and `RateLimit-Policy` of an answer; empty where there is no limit."""
+    if verdict.limit == 0:
+        return {}
+    left, seconds = (
+        (verdict.remaining, verdict.reset_after) if isinstance(verdict, Allowed) else (0, verdict.retry_after)
+    )
+    return {
+        "RateLimit": f'"{name}";r={left};t={round(seconds + 0.5)}',
+        "RateLimit-Policy": f'"{name}";q={verdict.limit};w={round(WINDOW)}',
+    }
+
+
+def enforced(name: str, verdict: Verdict) -> dict[str, str]:
+    """The headers for an answer. Raises TooManyRequests for a refusal."""
+    if isinstance(verdict, Refused):
+        raise TooManyRequests(
+            f"The limit of {verdict.limit} {name} a minute is used up: come again after Retry-After seconds.",
+            retry_after=verdict.retry_after,
+            headers=headers(name, verdict),
+        )
+    return headers(name, verdict)
+
+
+def arrive(busy_until: float, now: float, per_minute: int) -> tuple[Verdict, float]:
+    """GCRA: each arrival makes its key busy for a share of the minute; a key busy for over a minute refuses.
+
+    The second value is until when the key is busy now.
+    """
+    share = WINDOW / per_minute
+    after = max(busy_until, now) + share
+    wait = after - now - WINDOW
+    if wait > _DUST:
+        return Refused(per_minute, wait), busy_until
+    return _allowed(after - now, per_minute), after
+
+
+def _allowed(busy_seconds: float, per_minute: int) -> Allowed:
+    remaining = int((WINDOW - busy_seconds) * per_minute / WINDOW + _DUST)
+    return Allowed(per_minute, remaining, busy_seconds)
+
+
+class ProcessLimits:
+    """Counts in this process. At capacity the key that was quiet longest is forgotten."""
+
+    def __init__(self, *, capacity: int = 100_000, clock: Callable[[], float] = time.monotonic) -> None:
+        self._capacity = capacity
+        self._clock = clock
+        self._busy_until: dict[str, float] = {}
+
+    async def check(self, key: str, per_minute: int, *, strict: bool = False) -> Verdict:  # noqa: ARG002
+        if per_minute == 0:
+            return UNLIMITED
+        verdict, self._busy_until[key] = arrive(self._busy_until.pop(key, 0.0), self._clock(), per_minute)
+        if len(self._busy_until) > self._capacity:
+            del self._busy_until[next(iter(self._busy_until))]
+        return verdict
+
+    async def forgive(self, key: str, per_minute: int, *, strict: bool = False) -> None:  # noqa: ARG002
+        if per_minute and key in self._busy_until:
+            self._busy_until[key] -= WINDOW / per_minute
+
+    def __len__(self) -> int:
+        return len(self._busy_until)
+
+
+# The clock is the server's, so that processes need not agree on theirs.
+_ARRIVE = """
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+local share, window = tonumber(ARGV[1]), tonumber(ARGV[2])
+local busy_until = tonumber(redis.call('GET', KEYS[1]) or now)
+local after = math.max(busy_until, now) + share
+local wait = after - now - window
+if wait > 0.00001 then return {0, string.format('%.6f', wait)} end
+redis.call('SET', KEYS[1], string.format('%.6f', after), 'PX', math.ceil((after - now) * 1000))
+return {1, string.format('%.6f', after - now)}
+"""
+_FORGIVE = """
+local busy_until = redis.call('GET', KEYS[1])
+if busy_until then
+  redis.call('SET', KEYS[1], string.format('%.6f', tonumber(busy_until) - tonumber(ARGV[1])), 'KEEPTTL')
+end
+return 0
+"""
+
+
+class RedisLimits:
+    """Counts shared in Redis. While it is away each process counts for itself, and asks Redis again every second."""
+
+    def __init__(self, client: redis.asyncio.Redis, *, prefix: str, alone: ProcessLimits | None = None) -> None:
+        self._client = client
+        self._prefix = prefix
+        self._alone = alone or ProcessLimits()
+        self._arrive = client.register_script(_ARRIVE)
+        self._forgive = client.register_script(_FORGIVE)
+        self._away_until = 0.0
+
+    async def check(self, key: str, per_minute: int, *, strict: bool = False) -> Verdict:
+        if per_minute == 0:
+            return UNLIMITED
+        if self._resting:
+            return await self._counted_alone(key, per_minute, strict=strict)
+        try:
+            passed, seconds = await self._arrive(keys=[self._prefix + key], args=[WINDOW / per_minute, WINDOW])
+        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+            self._rest(error)
+            return await self._counted_alone(key, per_minute, strict=strict)
+        return _allowed(float(seconds), per_minute) if passed else Refused(per_minute, float(seconds))
+
+    async def forgive(self, key: str, per_minute: int, *, strict: bool = False) -> None:
+        if per_minute == 0:
+            return
+        await self._alone.forgive(key, _share_alone(per_minute, strict=strict))
+        if self._resting:
+            return
+        try:
+            await self._forgive(keys=[self._prefix + key], args=[WINDOW / per_minute])
+        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+            self._rest(error)
+
+    async def ping(self) -> None:
+        await self._client.ping()
+
+    @property
+    def _resting(self) -> bool:
+        return time.monotonic() < self._away_until
+
+    def _rest(self, error: Exception) -> None:
+        if self._away_until == 0:
+            _log.warning("limits_without_redis", error=type(error).__name__)
+        self._away_until = time.monotonic() + _REST_SECONDS
+
+    async def _counted_alone(self, key: str, per_minute: int, *, strict: bool) -> Verdict:
+        return await self._alone.check(key, _share_alone(per_minute, strict=strict))
+
+
+def _share_alone(per_minute: int, *, strict: bool) -> int:
+    return max(1, per_minute // STRICT_SHARE) if strict else per_minute
+
+
+@contextlib.asynccontextmanager
+async def redis_limits(url: str, *, prefix: str) -> AsyncIterator[RedisLimits]:
+    """`redis://host:port/db`; opens also while the server is away. `prefix` begins every key."""
+    client = redis.asyncio.Redis.from_url(
+        url, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS, retry=Retry(NoBackoff(), 0)
+    )
+    try:
+        yield RedisLimits(client, prefix=prefix)
+    finally:
+        await client.aclose()

@@ -1,0 +1,39 @@
+"""The failures of this service, each with a code and a status."""
+
+from carillon.kit.errors import Conflict, Forbidden, NotFound, Unauthenticated
+
+
+class EmailTaken(Conflict):
+    """Somebody has this address, in whatever case it is written."""
+
+    code = "email_taken"
+
+    def __init__(self) -> None:
+        super().__init__("This e-mail address is registered already: log in, or register another one.")
+
+
+class RegistrationClosed(Forbidden):
+    """The operator lets nobody register."""
+
+    code = "registration_closed"
+
+    def __init__(self) -> None:
+        super().__init__("Registration is closed here: ask the operator for an account.")
+
+
+class WrongCredentials(Unauthenticated):
+    """The same answer for an unknown account and for a wrong password."""
+
+    code = "invalid_credentials"
+
+    def __init__(self) -> None:
+        super().__init__("The e-mail address or the password is wrong.")
+
+
+class UnknownUser(NotFound):
+    """Nobody of this id, or nobody this caller may know of."""
+
+    code = "user_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such user, or none that this token may see.")

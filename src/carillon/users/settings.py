@@ -1,0 +1,41 @@
+"""What the users service reads from `CARILLON_USERS_*` and `CARILLON_*`."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from carillon.contracts.channels import RETRY_DELAYS
+from carillon.kit.settings import Settings
+
+
+class UsersSettings(Settings, frozen=True, kw_only=True):
+    """Limits count per minute; 0 means unlimited."""
+
+    database_url: Annotated[
+        str, Meta(description="PostgreSQL of this service: postgresql://user:password@host/database")
+    ]
+    broker_url: Annotated[str, Meta(description="postgresql://… or amqp://…: where changes are announced")]
+    database_pool: Annotated[int, Meta(ge=1, description="Most connections to PostgreSQL in one process")] = 10
+    redis_url: Annotated[str | None, Meta(description="Redis that shares the limits between processes")] = None
+    retry_delays: Annotated[tuple[float, ...], Meta(description="Rungs of the broker's retry ladder, in seconds")] = (
+        RETRY_DELAYS
+    )
+    signing_key_file: Annotated[str, Meta(description="Ed25519 key of access tokens; made by the first start")] = (
+        ".carillon/signing_key.pem"
+    )
+    registration: Annotated[Literal["open", "closed"], Meta(description="Whether anyone may register")] = "open"
+    registrations_per_minute: Annotated[int, Meta(ge=0, description="Registrations per client address")] = 60
+    logins_per_minute: Annotated[int, Meta(ge=0, description="Logins per client address")] = 60
+    failed_logins_per_minute: Annotated[int, Meta(ge=0, description="Failed logins per account")] = 10
+    access_token_seconds: Annotated[int, Meta(ge=1, description="Life of an access token")] = 300
+    remembered_token_seconds: Annotated[float, Meta(ge=0, description="How long a verified token is remembered")] = 60
+    cache_seconds: Annotated[float, Meta(ge=0, description="How long a preference look-up is fresh")] = 30
+    cache_stale_seconds: Annotated[
+        float, Meta(ge=0, description="How long preferences are answered, marked stale, while the database is away")
+    ] = 3600
+    hashing_threads: Annotated[int, Meta(ge=1, le=16, description="Threads that hash passwords")] = 2
+    hashing_queue: Annotated[int, Meta(ge=1, description="Sign-ins waiting for a thread before 503")] = 100
+    admin_email: Annotated[str, Meta(description="Address of the administrator that the first start makes")] = (
+        "admin@carillon.local"
+    )
+    service_token_days: Annotated[int, Meta(ge=1, description="Life of the tokens that the first start makes")] = 365

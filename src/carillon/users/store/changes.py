@@ -1,0 +1,68 @@
+"""What every change leaves behind in the same transaction: a higher version, an event to announce, a line of audit."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+from uuid import UUID
+
+from asyncpg.exceptions import DeadlockDetectedError
+
+from carillon.contracts.channels import USERS_EVENTS
+from carillon.kit.database import Connection
+from carillon.kit.errors import Unavailable
+from carillon.kit.ids import uuid7
+from carillon.kit.telemetry import correlation
+
+T = TypeVar("T")
+_ROUNDS = 5
+_TOUCH = f"""
+WITH touched AS (
+    UPDATE users.users SET version = version + 1, updated_at = now()
+    WHERE id = $1 AND (id = $2 OR $3) AND status <> 'erased'
+    RETURNING id, version
+), announced AS (
+    INSERT INTO users.outbox (id, topic, body)
+    SELECT $4, '{USERS_EVENTS}', jsonb_build_object('user_id', id, 'version', version) FROM touched
+), audited AS (
+    INSERT INTO users.audit_events (id, actor_id, action, subject_id, detail, correlation_id)
+    SELECT $5, $2, $6, id, $7, $8 FROM touched
+)
+SELECT version FROM touched
+"""  # noqa: S608 - made of constants
+_AUDIT = """
+INSERT INTO users.audit_events (id, actor_id, action, subject_id, detail, correlation_id)
+VALUES ($1, $2, $3, $4, $5, $6)
+"""
+
+
+async def touch(
+    connection: Connection,
+    user_id: UUID,
+    *,
+    actor_id: UUID | None,
+    anyone: bool,
+    action: str,
+    detail: dict[str, Any] | None = None,
+) -> int | None:
+    """Lock the user and raise the version; None when there is none, or none that `actor_id` may change.
+
+    `anyone`: the actor may change every user.
+    """
+    version: int | None = await connection.fetchval(
+        _TOUCH, user_id, actor_id, anyone, uuid7(), uuid7(), action, detail or {}, correlation.current()
+    )
+    return version
+
+
+async def audit(connection: Connection, action: str, *, actor_id: UUID | None, subject_id: UUID) -> None:
+    """A line of audit alone, for what changes no look-up."""
+    await connection.execute(_AUDIT, uuid7(), actor_id, action, subject_id, {}, correlation.current())
+
+
+async def undeadlocked(work: Callable[[], Awaitable[T]]) -> T:
+    """Run a whole transaction again when it met another in a circle: two users taking each other's device at once."""
+    for _ in range(_ROUNDS):
+        try:
+            return await work()
+        except DeadlockDetectedError:
+            continue
+    raise Unavailable("Many are changing the same records at this moment: try again.")

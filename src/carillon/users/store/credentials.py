@@ -1,0 +1,88 @@
+"""Passwords, sessions and opaque tokens: what a caller is known by, and what they may do."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from carillon.kit.database import Database
+from carillon.kit.ids import uuid7
+from carillon.users.domain import OpaqueToken, SessionState, Status
+from carillon.users.store.changes import audit
+
+_PERMISSIONS = """
+ARRAY(
+    SELECT p.name FROM users.user_roles ur
+    JOIN users.role_permissions rp ON rp.role_id = ur.role_id
+    JOIN users.permissions p ON p.id = rp.permission_id WHERE ur.user_id = u.id
+    UNION SELECT p.name FROM users.user_permissions up
+    JOIN users.permissions p ON p.id = up.permission_id WHERE up.user_id = u.id
+)
+"""
+_ACCOUNT = f"""
+SELECT u.id, u.status, u.password_hash, u.token_version, {_PERMISSIONS} AS permissions
+FROM users.users u WHERE u.email_key = $1
+"""  # noqa: S608 - made of constants
+_BEGIN = "INSERT INTO users.sessions (id, user_id, expires_at) VALUES ($1, $2, now() + make_interval(secs => $3))"
+_SESSION = """
+SELECT s.user_id, u.token_version FROM users.sessions s JOIN users.users u ON u.id = s.user_id
+WHERE s.id = $1 AND s.revoked_at IS NULL AND u.status = 'active'
+"""
+_OPAQUE = f"""
+SELECT t.secret_hash, coalesce(u.id, a.id) AS owner_id, coalesce(a.kind, 'user') AS kind, t.abilities,
+       CASE WHEN u.id IS NULL THEN a.permissions ELSE {_PERMISSIONS} END AS permissions, t.expires_at
+FROM users.personal_access_tokens t
+LEFT JOIN users.users u ON u.id = t.user_id AND u.status = 'active'
+LEFT JOIN users.service_accounts a ON a.id = t.service_account_id AND a.disabled_at IS NULL
+WHERE t.id = $1 AND t.revoked_at IS NULL AND t.expires_at > now() AND coalesce(u.id, a.id) IS NOT NULL
+"""  # noqa: S608 - made of constants
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a sign-in needs of a user."""
+
+    user_id: UUID
+    status: Status
+    password_hash: str | None
+    token_version: int
+    permissions: tuple[str, ...]
+
+
+class Credentials:
+    """Accounts by address, sessions and tokens by id."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def account(self, email_key: str) -> Account | None:
+        row = await self._database.fetchrow(_ACCOUNT, email_key)
+        if row is None:
+            return None
+        return Account(row["id"], row["status"], row["password_hash"], row["token_version"], tuple(row["permissions"]))
+
+    async def begin_session(self, user_id: UUID, *, seconds: float) -> UUID:
+        session_id = uuid7()
+        async with self._database.transaction() as connection:
+            await connection.execute(_BEGIN, session_id, user_id, seconds)
+            await audit(connection, "signed_in", actor_id=user_id, subject_id=user_id)
+        return session_id
+
+    async def session(self, session_id: UUID) -> SessionState | None:
+        """None for a session that was ended, or whose user may no longer sign in."""
+        row = await self._database.fetchrow(_SESSION, session_id)
+        return None if row is None else SessionState(row["user_id"], row["token_version"])
+
+    async def opaque_token(self, token_id: UUID) -> OpaqueToken | None:
+        """None for one that is unknown, revoked or expired, or whose owner is disabled."""
+        row = await self._database.fetchrow(_OPAQUE, token_id)
+        if row is None:
+            return None
+        expires_at: datetime = row["expires_at"]
+        return OpaqueToken(
+            secret_hash=row["secret_hash"],
+            owner_id=row["owner_id"],
+            kind=row["kind"],
+            abilities=row["abilities"],
+            permissions=row["permissions"],
+            expires_at=expires_at.timestamp(),
+        )

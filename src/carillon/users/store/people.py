@@ -1,0 +1,118 @@
+"""Users: made, found, listed."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from carillon.kit.database import Connection, Database, Row
+from carillon.kit.ids import uuid7
+from carillon.users.domain import Address, ChannelChoices, Status, User
+from carillon.users.store.changes import audit, undeadlocked
+from carillon.users.store.devices import give_push_token
+
+_USER = """
+SELECT u.id AS user_id, u.name, u.email, d.token AS push_token, p.email AS takes_email, p.push AS takes_push, u.status,
+       u.locale, u.timezone, u.attributes, u.version, u.created_at, u.updated_at
+FROM users.users u
+JOIN users.notification_preferences p ON p.user_id = u.id
+LEFT JOIN users.devices d ON d.user_id = u.id AND d.is_push_token AND d.invalid_at IS NULL
+"""
+_VISIBLE = f"{_USER} WHERE u.id = $1 AND (u.id = $2 OR $3) AND u.status <> 'erased'"
+_BY_EMAIL = f"{_USER} WHERE u.email_key = $1"
+# strpos and not LIKE: what is searched for is text, in which % and _ mean themselves.
+_MATCHING = """
+u.status <> 'erased' AND ($1::text IS NULL OR u.status = $1) AND ($2::text IS NULL OR strpos(u.email_key, $2) > 0)
+AND ($3::text IS NULL OR strpos(lower(u.name), lower($3)) > 0)
+"""
+_COUNT = f"SELECT count(*) FROM users.users u WHERE {_MATCHING}"  # noqa: S608 - made of constants
+_PAGE = f"""
+{_USER} WHERE u.id = ANY(ARRAY(
+    SELECT u.id FROM users.users u WHERE {_MATCHING} ORDER BY u.id DESC LIMIT $4 OFFSET $5
+)) ORDER BY u.id DESC
+"""  # noqa: S608 - made of constants
+_INSERT = """
+WITH made AS (
+    INSERT INTO users.users (id, name, email, email_key, password_hash, attributes) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (email_key) DO NOTHING RETURNING id
+), preferences AS (
+    INSERT INTO users.notification_preferences (user_id, email, push) SELECT id, $7, $8 FROM made
+), role AS (
+    INSERT INTO users.user_roles (user_id, role_id)
+    SELECT made.id, r.id FROM made, users.roles r WHERE r.name = 'user'
+)
+SELECT id FROM made
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NewPerson:
+    """What registration or a contact brings; without a password hash nobody can log in."""
+
+    name: str
+    address: Address
+    password_hash: str | None
+    choices: ChannelChoices
+    push_token: str | None
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Filters of a list, all of them literal text; `email` is compared by key."""
+
+    status: Status | None = None
+    email: str | None = None
+    name: str | None = None
+
+
+class People:
+    """Users by id, by address, by page."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, person: NewPerson, *, actor_id: UUID | None, action: str) -> User | None:
+        """None when the address is taken."""
+        return await undeadlocked(lambda: self._add(person, actor_id, action))
+
+    async def _add(self, person: NewPerson, actor_id: UUID | None, action: str) -> User | None:
+        async with self._database.transaction() as connection:
+            user_id: UUID | None = await connection.fetchval(
+                _INSERT, uuid7(), person.name, person.address.shown, person.address.key, person.password_hash,
+                person.attributes, person.choices.email, person.choices.push,
+            )  # fmt: skip
+            if user_id is None:
+                return None
+            if person.push_token is not None:
+                await give_push_token(connection, user_id, person.push_token)
+            await audit(connection, action, actor_id=actor_id or user_id, subject_id=user_id)
+            return await _visible(connection, user_id)
+
+    async def user(self, user_id: UUID, *, seen_by: UUID, sees_all: bool) -> User | None:
+        """None when there is none, or none that `seen_by` may see."""
+        row = await self._database.fetchrow(_VISIBLE, user_id, seen_by, sees_all)
+        return None if row is None else user_of(row)
+
+    async def user_by_email(self, email_key: str) -> User | None:
+        row = await self._database.fetchrow(_BY_EMAIL, email_key)
+        return None if row is None else user_of(row)
+
+    async def page(self, search: Search, *, limit: int, offset: int) -> tuple[list[User], int]:
+        """The newest first, and how many there are in all."""
+        filters = (search.status, search.email, search.name)
+        async with self._database.transaction() as connection:
+            total: int = await connection.fetchval(_COUNT, *filters)
+            rows = await connection.fetch(_PAGE, *filters, limit, offset)
+        return [user_of(row) for row in rows], total
+
+
+async def _visible(connection: Connection, user_id: UUID) -> User:
+    row = await connection.fetchrow(_VISIBLE, user_id, user_id, True)
+    assert row is not None, "the row was written in this transaction"
+    return user_of(row)
+
+
+def user_of(row: Row) -> User:
+    given = dict(row)
+    choices = ChannelChoices(email=given.pop("takes_email"), push=given.pop("takes_push"))
+    return User(**given, preferences=choices)
