@@ -76,7 +76,7 @@ async def accept(client: Client, count: int) -> dict[str, str]:
 
 @pytest.mark.parametrize("outliving_backend", [False, True], ids=["", "a backend outlives its postmaster"])
 async def test_all_that_was_accepted_is_delivered_after_kill_9(
-    platform: Platform, smtp: FakeSmtp, outliving_backend: bool
+    platform: Platform, smtp: FakeSmtp, *, outliving_backend: bool
 ) -> None:
     async with connected(platform) as client:
         accepted = await accept(client, COUNT)

@@ -1,11 +1,13 @@
 """Own child processes: they die with the test run, also when it is killed, and are ended by pid, never by name."""
 
 import ctypes
+import functools
 import os
 import signal
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1
@@ -44,17 +46,27 @@ def spawn(
     cwd: Path | None = None,
     prepare: Callable[[], None] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a child of ours, its output appended to `log`."""
-    with log.open("ab") as out:
-        return subprocess.Popen(
-            command,
-            env=env,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            preexec_fn=prepare or dies_with_parent(),  # noqa: PLW1509 - the only way to tie a child's life to ours
-        )
+    """Start a child of ours, its output appended to `log`; may be called from any thread."""
+
+    def start() -> subprocess.Popen[bytes]:
+        with log.open("ab") as out:
+            return subprocess.Popen(
+                command,
+                env=env,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                preexec_fn=prepare or dies_with_parent(),  # noqa: PLW1509 - the only way to tie a child's life to ours
+            )
+
+    return _spawning_thread().submit(start).result()
+
+
+@functools.cache
+def _spawning_thread() -> ThreadPoolExecutor:
+    """Keep one thread for the whole run: "the parent died" means the thread that started the child, not the process."""
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawn")
 
 
 def end(process: subprocess.Popen[bytes] | None, *, sign: signal.Signals = signal.SIGTERM, within: float = 20) -> None:

@@ -1,0 +1,55 @@
+"""A headless Chromium for drawing what the documents contain."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from playwright.async_api import Page, async_playwright
+
+from tests.support.packages import Installation, package
+
+_PROGRAM = "usr/lib/chromium/chromium"
+_ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@asynccontextmanager
+async def blank_page() -> AsyncIterator[Page]:
+    """An empty page that can fetch nothing; the browser is CHROMIUM's, the system's, or a fetched one."""
+    program, environment = _chromium()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=program, args=_ARGUMENTS, env=environment, timeout=30_000
+        )
+        try:
+            page = await browser.new_page()
+            await page.route("**/*", lambda route: route.abort())
+            await page.set_content("<!doctype html><html lang=en><body></body></html>")
+            yield page
+        finally:
+            await browser.close()
+
+
+def _chromium() -> tuple[str, dict[str, str | float | bool]]:
+    if given := os.environ.get("CHROMIUM"):
+        return given, dict(os.environ)
+    found = package("chromium", marker=_PROGRAM)
+    return str(found.path(_PROGRAM)), {**found.environment(), **_unpacked(found)}
+
+
+def _unpacked(found: Installation) -> dict[str, str]:
+    """What a Chromium that was unpacked and not installed must be told: libraries in a subfolder, its own fonts."""
+    if found.root == Path("/"):
+        return {}
+    libraries = [found.environment().get("LD_LIBRARY_PATH", ""), *map(str, found.root.glob("usr/lib/*/pulseaudio"))]
+    fonts = {"FONTCONFIG_SYSROOT": str(found.root)} if found.path("etc/fonts/fonts.conf").exists() else {}
+    return {"LD_LIBRARY_PATH": ":".join(filter(None, libraries)), **fonts}
