@@ -69,7 +69,12 @@ def _spawning_thread() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawn")
 
 
-def end(process: subprocess.Popen[bytes] | None, *, sign: signal.Signals = signal.SIGTERM, within: float = 20) -> None:
+def end(
+    process: subprocess.Popen[bytes] | subprocess.Popen[str] | None,
+    *,
+    sign: signal.Signals = signal.SIGTERM,
+    within: float = 20,
+) -> None:
     """Stop a child of ours: the polite signal first, SIGKILL when it does not listen."""
     if process is None or process.poll() is not None:
         return

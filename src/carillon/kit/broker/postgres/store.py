@@ -15,7 +15,7 @@ from carillon.kit.broker.port import BrokerUnavailable, Message, QueueDepth
 
 T = TypeVar("T")
 
-TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+TROUBLE = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 """What a statement raises when the server is away, restarting, or refuses."""
 
 SESSION = {
@@ -150,6 +150,9 @@ class MessageStore:
             raise unavailable(error) from error
         try:
             yield connection
+        except asyncpg.InternalClientError:  # the server died while it spoke: this connection is past use
+            connection.terminate()
+            raise
         finally:
             with suppress(*TROUBLE):  # the pool replaces a connection that it cannot take back
                 await self._pool.release(connection, timeout=self._acquire_timeout)
