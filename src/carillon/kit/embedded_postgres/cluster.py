@@ -10,7 +10,7 @@ from typing import IO
 
 from carillon.kit.embedded_postgres.errors import OTHER_FOLDER, EmbeddedPostgresError, explain_output
 from carillon.kit.embedded_postgres.home import read_owner, write_owner
-from carillon.kit.embedded_postgres.identity import ServerUser
+from carillon.kit.embedded_postgres.identity import ServerUser, check_has_name
 from carillon.kit.embedded_postgres.installation import Installation
 from carillon.kit.embedded_postgres.process import start_child
 from carillon.kit.embedded_postgres.scram import scram_verifier
@@ -53,6 +53,7 @@ def _check_version(installation: Installation) -> None:
 
 async def _create(installation: Installation) -> None:
     """Complete and on disk under its final name, or not there at all."""
+    check_has_name(installation.user)
     identity = installation.folder.identity()
     draft = await to_thread(_prepare, installation.home, installation.user, identity.superuser_password)
     try:

@@ -36,6 +36,10 @@ class DataFolder:
         return self.path / "postgres"
 
     @property
+    def lock_file(self) -> Path:
+        return _lock_file(self.path)
+
+    @property
     def log(self) -> Path:
         return self.path / "postgres.log"
 
@@ -56,7 +60,7 @@ class DataFolder:
         """Tell whether the lock on disk is the one we hold: no more once somebody removed the folder."""
         held = os.fstat(self.lock)
         try:
-            found = _lock_file(self.path).stat()
+            found = self.lock_file.stat()
         except OSError:
             return False
         return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)

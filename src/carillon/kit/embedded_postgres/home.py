@@ -1,9 +1,10 @@
 """Decides where a cluster lives: in the data folder, or where the server's user can reach it when we are root."""
 
+import contextlib
 import hashlib
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from carillon.kit.embedded_postgres.errors import EmbeddedPostgresError
@@ -12,16 +13,16 @@ from carillon.kit.embedded_postgres.identity import ServerUser, can_reach
 
 SHELTERS = (Path("/var/lib/carillon"), Path("/var/tmp/carillon"))  # noqa: S108 -- used only when root owns it
 OWNER_FILE = "owner.json"
+LIFE_LINE = "data-folder.lock"
 PRIVATE, SEARCHABLE = 0o700, 0o711
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose a home is: the data folder, its identity, and the folders above it as (device, inode)."""
+    """Whose a home is."""
 
     data_dir: Path
     id: str
-    above: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def settle(folder: DataFolder, *, user: ServerUser) -> Path:
@@ -65,9 +66,8 @@ def shelter_for_root() -> Path:
 
 def write_owner(home: Path, folder: DataFolder, *, identity: str) -> None:
     """Say in `home` that it belongs to `folder` and that its superuser's password is the one of `identity`."""
-    above = {str(parent): place_of(parent) for parent in folder.path.parents}
     draft = home / f"{OWNER_FILE}.draft"
-    draft.write_text(json.dumps({"data_dir": str(folder.path), "id": identity, "above": above}))
+    draft.write_text(json.dumps({"data_dir": str(folder.path), "id": identity}))
     draft.replace(home / OWNER_FILE)
 
 
@@ -75,29 +75,39 @@ def read_owner(home: Path) -> Owner | None:
     """Read what `write_owner` wrote; None when there is nothing readable."""
     try:
         found = json.loads((home / OWNER_FILE).read_text())
-        above = {path: (device, inode) for path, (device, inode) in found["above"].items()}
-        return Owner(Path(found["data_dir"]), found["id"], above)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Owner(Path(found["data_dir"]), found["id"])
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def place_of(path: Path) -> tuple[int, int]:
-    """Return what stays the same as long as `path` is the same folder of the same file system."""
-    found = path.stat()
-    return found.st_dev, found.st_ino
 
 
 def _follow(folder: DataFolder) -> Path:
     home = folder.pointer.resolve()
     owner = read_owner(home)
-    if owner is not None and owner.data_dir != folder.path:
-        if (owner.data_dir / folder.identity_file.name).exists():
-            raise EmbeddedPostgresError(
-                f"{folder.path} is a copy of {owner.data_dir}, whose PostgreSQL data stays in {home}; "
-                f"remove {folder.path} to start anew, or use {owner.data_dir}"
-            )
-        write_owner(home, folder, identity=owner.id)  # the data folder was moved
+    if owner is None:
+        raise EmbeddedPostgresError(f"{home / OWNER_FILE} is damaged; remove {folder.path} to start anew")
+    if owner.data_dir != folder.path and _points_to(owner.data_dir / folder.pointer.name, home):
+        raise EmbeddedPostgresError(
+            f"{folder.path} is a copy of {owner.data_dir}, whose PostgreSQL data stays in {home}; "
+            f"remove {folder.path} to start anew, or use {owner.data_dir}"
+        )
+    _bind(home, folder, identity=owner.id)
     return home
+
+
+def _bind(home: Path, folder: DataFolder, *, identity: str) -> None:
+    """Tie `home` to the data folder: who it is, and a second name for its lock file.
+
+    As long as that file has two names the data folder exists somewhere, be it moved. On another file system
+    there can be no second name, and the home is kept for ever.
+    """
+    write_owner(home, folder, identity=identity)
+    (home / LIFE_LINE).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        (home / LIFE_LINE).hardlink_to(folder.lock_file)
+
+
+def _points_to(pointer: Path, home: Path) -> bool:
+    return pointer.is_symlink() and pointer.resolve() == home
 
 
 def _shelter(folder: DataFolder) -> Path:
@@ -107,7 +117,7 @@ def _shelter(folder: DataFolder) -> Path:
     home = shelter_for_root() / f"{digest}-{identity}"
     home.mkdir(exist_ok=True)
     home.chmod(SEARCHABLE)
-    write_owner(home, folder, identity=identity)
+    _bind(home, folder, identity=identity)
     folder.pointer.symlink_to(home)
     return home
 

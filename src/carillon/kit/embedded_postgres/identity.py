@@ -38,6 +38,17 @@ def choose_server_user(cluster: Path) -> ServerUser:
     return ServerUser(entry.pw_name, entry.pw_uid, entry.pw_gid, borrowed=True)
 
 
+def check_has_name(user: ServerUser) -> None:
+    """Refuse a user that the system knows by number only: initdb does not work for it."""
+    try:
+        pwd.getpwuid(user.uid)
+    except KeyError:
+        raise EmbeddedPostgresError(
+            f"user {user.uid} has no name on this system and PostgreSQL needs one to make its data folder; "
+            "add it to /etc/passwd or start as another user"
+        ) from None
+
+
 def can_reach(path: Path, user: ServerUser) -> bool:
     """Whether the permission bits let `user` enter every folder down to `path` and read it."""
     return all(_may_enter(folder.stat(), user) for folder in (path, *path.parents))

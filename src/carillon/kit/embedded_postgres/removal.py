@@ -11,7 +11,7 @@ from carillon.kit.embedded_postgres.survivors import end_survivors
 
 async def remove_embedded_postgres(data_dir: Path) -> None:
     """Delete the PostgreSQL data of `data_dir` for good, and nothing else in it; refused while it runs."""
-    if not data_dir.exists():
+    if not await to_thread(data_dir.exists):
         return
     with claimed(data_dir) as folder, explained(folder.path):
         home = folder.pointer.resolve()

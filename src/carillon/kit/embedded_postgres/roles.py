@@ -1,6 +1,9 @@
 """A database for the services: each has a login role and a schema of its own, and no way into another's."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 import asyncpg
 
@@ -10,21 +13,15 @@ from carillon.kit.embedded_postgres.server import EmbeddedPostgres
 DATABASE = "carillon"
 TIMEOUT_S = 10.0
 NAME = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
 SETUP_LOCK = 7_207_811  # one set-up at a time; any number nobody else locks
 
 
 async def ensure_database(postgres: EmbeddedPostgres, *, database: str = DATABASE) -> None:
     """Make `database` when missing; only roles that were granted it may connect. Safe to repeat and to race."""
     _check(database)
-    connection = await _connect(postgres, "postgres")
-    try:
-        await connection.execute("SELECT pg_advisory_lock($1)", SETUP_LOCK)
-        if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", database):
-            await connection.execute(f'CREATE DATABASE "{database}"')
-        for name in (database, "postgres", "template1"):
-            await connection.execute(f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC')
-    finally:
-        await connection.close(timeout=TIMEOUT_S)
+    async with _set_up(postgres) as connection:
+        await _ensure_database(connection, database)
 
 
 async def ensure_role_and_schema(
@@ -32,20 +29,24 @@ async def ensure_role_and_schema(
 ) -> str:
     """In `database` (made when missing): a login role `name` with `password`, owner of the schema `name` alone.
 
-    Safe to repeat; the password becomes the given one. Returns the address to connect with.
+    Safe to repeat and to race; the password becomes the given one. Returns the address to connect with.
     """
     _check(name)
-    await ensure_database(postgres, database=database)
-    connection = await _connect(postgres, database)
-    try:
-        async with connection.transaction():
-            await connection.execute("SELECT pg_advisory_xact_lock($1)", SETUP_LOCK)
-            if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name):
-                await connection.execute(f'CREATE ROLE "{name}"')
-            await connection.execute(_role_and_schema(name, scram_verifier(password), database))
-    finally:
-        await connection.close(timeout=TIMEOUT_S)
+    _check(database)
+    async with _set_up(postgres) as connection:
+        await _ensure_database(connection, database)
+        if not await connection.fetchval("SELECT true FROM pg_roles WHERE rolname = $1", name):
+            await connection.execute(f'CREATE ROLE "{name}"')
+        async with _connected(postgres, database) as inside:
+            await inside.execute(_role_and_schema(name, scram_verifier(password), database))
     return postgres.dsn(database=database, user=name, password=password)
+
+
+async def _ensure_database(connection: Connection, database: str) -> None:
+    if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", database):
+        await connection.execute(f'CREATE DATABASE "{database}"')
+    for name in (database, "postgres", "template1"):
+        await connection.execute(f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC')
 
 
 def _role_and_schema(name: str, verifier: str, database: str) -> str:
@@ -59,10 +60,22 @@ def _role_and_schema(name: str, verifier: str, database: str) -> str:
     """
 
 
-async def _connect(postgres: EmbeddedPostgres, database: str) -> "asyncpg.Connection[asyncpg.Record]":
-    return await asyncpg.connect(
-        postgres.superuser_dsn(database=database), timeout=TIMEOUT_S, command_timeout=TIMEOUT_S
-    )
+@asynccontextmanager
+async def _set_up(postgres: EmbeddedPostgres) -> AsyncIterator[Connection]:
+    """Hold the set-up lock; it is taken in one and the same database, for a lock is known in its database only."""
+    async with _connected(postgres, "postgres") as connection:
+        await connection.execute("SELECT pg_advisory_lock($1)", SETUP_LOCK)
+        yield connection
+
+
+@asynccontextmanager
+async def _connected(postgres: EmbeddedPostgres, database: str) -> AsyncIterator[Connection]:
+    dsn = postgres.superuser_dsn(database=database)
+    connection = await asyncpg.connect(dsn, timeout=TIMEOUT_S, command_timeout=TIMEOUT_S)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=TIMEOUT_S)
 
 
 def _check(name: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+import pytest_asyncio
 
 import carillon
 from carillon.kit.embedded_postgres import EmbeddedPostgres, embedded_postgres, remove_embedded_postgres
@@ -69,9 +70,7 @@ async def running_parent(data_dir: Path, *uid: int) -> AsyncIterator[Parent]:
     process = await spawn_parent(data_dir, *uid)
     try:
         yield Parent(process, **json.loads(await first_line(process)))
-    finally:
-        if process.returncode is None:
-            process.kill()
+    finally:  # the end of its input ends it in good order
         await asyncio.wait_for(process.communicate(), DEADLINE_S)
 
 
@@ -108,6 +107,15 @@ def reachable_folder() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
+    """Run one server for the tests of a module that only look at it."""
+    folder = tmp_path_factory.mktemp("shared")
+    async with embedded_postgres(folder) as running:
+        yield running
+    await remove_embedded_postgres(folder)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import asyncio
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 from carillon.kit.embedded_postgres import EmbeddedPostgresError, embedded_postgres
@@ -29,9 +28,9 @@ async def serve(data_dir: Path) -> None:
         await over.wait()
 
 
-def become(uid: int) -> None:
+def become(uid: int, shelter: Path) -> None:
     """Give up root for good; the programs are copied where that user can read them, should that be needed."""
-    shelter = Path(tempfile.mkdtemp(prefix="carillon-programs-"))
+    shelter.mkdir(exist_ok=True)
     shelter.chmod(0o755)
     user = ServerUser(str(uid), uid, uid, borrowed=True)
     installed = find_binaries()
@@ -48,7 +47,7 @@ def become(uid: int) -> None:
 def main() -> None:
     data_dir, *uid = sys.argv[1:]
     if uid:
-        become(int(uid[0]))
+        become(int(uid[0]), Path(data_dir).with_name("programs"))
     try:
         asyncio.run(serve(Path(data_dir)))
     except EmbeddedPostgresError as error:

@@ -43,28 +43,28 @@ async def test_durability_is_on_and_settings_can_be_overridden(data_dir: Path) -
     assert checksums == "on"
 
 
-async def test_it_listens_on_the_loopback_interface_alone(postgres: EmbeddedPostgres) -> None:
-    assert await query(postgres, "SHOW listen_addresses") == "127.0.0.1"
+async def test_it_listens_on_the_loopback_interface_alone(shared: EmbeddedPostgres) -> None:
+    assert await query(shared, "SHOW listen_addresses") == "127.0.0.1"
 
     with socket.socket() as other:  # 127.0.0.2 is free: nobody listens on every interface
-        other.bind(("127.0.0.2", postgres.port))
+        other.bind(("127.0.0.2", shared.port))
 
 
-async def test_text_is_utf8_and_sorts_by_code_point(postgres: EmbeddedPostgres) -> None:
-    assert await query(postgres, "SHOW server_encoding") == "UTF8"
-    assert await query(postgres, "SELECT lower('ÄÖ')") == "äö"
-    assert await query(postgres, "SELECT 'Z' < 'a'") is True
+async def test_text_is_utf8_and_sorts_by_code_point(shared: EmbeddedPostgres) -> None:
+    assert await query(shared, "SHOW server_encoding") == "UTF8"
+    assert await query(shared, "SELECT lower('ÄÖ')") == "äö"
+    assert await query(shared, "SELECT 'Z' < 'a'") is True
 
 
 @pytest.mark.parametrize("where", ["tcp", "socket"])
-async def test_a_wrong_password_is_refused(postgres: EmbeddedPostgres, where: str) -> None:
-    host = postgres.host if where == "tcp" else str(postgres.socket_dir)
-    arguments = {"host": host, "port": postgres.port, "user": "postgres", "database": "postgres"}
+async def test_a_wrong_password_is_refused(shared: EmbeddedPostgres, where: str) -> None:
+    host = shared.host if where == "tcp" else str(shared.socket_dir)
+    arguments = {"host": host, "port": shared.port, "user": "postgres", "database": "postgres"}
 
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(**arguments, password="wrong", timeout=10)
 
-    connection = await asyncpg.connect(**arguments, password=postgres.superuser_password, timeout=10)
+    connection = await asyncpg.connect(**arguments, password=shared.superuser_password, timeout=10)
     await connection.close(timeout=10)
 
 
@@ -88,8 +88,8 @@ async def test_a_long_path_of_the_data_folder_leaves_the_socket_path_short(tmp_p
     await remove_embedded_postgres(data_dir)
 
 
-async def test_the_server_has_a_session_of_its_own(postgres: EmbeddedPostgres) -> None:
-    assert os.getsid(postgres.pid) == postgres.pid != os.getsid(0)
+async def test_the_server_has_a_session_of_its_own(shared: EmbeddedPostgres) -> None:
+    assert os.getsid(shared.pid) == shared.pid != os.getsid(0)
 
 
 async def test_a_second_owner_is_told_who_the_first_one_is(data_dir: Path, postgres: EmbeddedPostgres) -> None:
@@ -165,10 +165,9 @@ async def test_a_large_log_is_put_aside_at_start(data_dir: Path) -> None:
         assert (data_dir / "postgres.log.1").stat().st_size > 10_000_000
 
 
-async def test_a_service_owns_its_schema_and_sees_no_other(postgres: EmbeddedPostgres) -> None:
+async def test_a_service_owns_its_schema_and_sees_no_other(shared: EmbeddedPostgres) -> None:
     users, gateway = [
-        await ensure_role_and_schema(postgres, name=name, password=f"{name}: pä/ss@word")
-        for name in ("users", "gateway")
+        await ensure_role_and_schema(shared, name=name, password=f"{name}: pä/ss@word") for name in ("users", "gateway")
     ]
     await query(users, "CREATE TABLE people AS SELECT 'Ada' AS name")
 
@@ -180,21 +179,21 @@ async def test_a_service_owns_its_schema_and_sees_no_other(postgres: EmbeddedPos
         await query(gateway.replace("/carillon", "/postgres"), "SELECT 1")
 
 
-async def test_making_a_role_again_changes_its_password_and_keeps_its_rows(postgres: EmbeddedPostgres) -> None:
-    before = await ensure_role_and_schema(postgres, name="users", password="old")
+async def test_making_a_role_again_changes_its_password_and_keeps_its_rows(shared: EmbeddedPostgres) -> None:
+    before = await ensure_role_and_schema(shared, name="changing", password="old")
     await query(before, "CREATE TABLE people AS SELECT 'Ada' AS name")
 
-    after = await ensure_role_and_schema(postgres, name="users", password="new")
+    after = await ensure_role_and_schema(shared, name="changing", password="new")
 
     assert await query(after, "SELECT name FROM people") == "Ada"
     with pytest.raises(asyncpg.InvalidPasswordError):
         await query(before, "SELECT 1")
 
 
-async def test_roles_can_be_made_all_at_once(postgres: EmbeddedPostgres) -> None:
+async def test_roles_can_be_made_all_at_once(shared: EmbeddedPostgres) -> None:
     names = ["users", "templates", "gateway", "email_worker", "push_worker", "users"]
 
-    dsns = await asyncio.gather(*(ensure_role_and_schema(postgres, name=name, password="pw") for name in names))
+    dsns = await asyncio.gather(*(ensure_role_and_schema(shared, name=name, password="pw") for name in names))
 
     assert [await query(dsn, "SELECT current_schema()") for dsn in dsns] == names
 
@@ -214,9 +213,9 @@ async def test_no_password_and_no_error_detail_reaches_the_log(data_dir: Path, p
     assert "pass-word-1" not in log
 
 
-async def test_a_name_that_is_no_identifier_is_refused(postgres: EmbeddedPostgres) -> None:
+async def test_a_name_that_is_no_identifier_is_refused(shared: EmbeddedPostgres) -> None:
     with pytest.raises(ValueError, match="cannot name a database, role or schema"):
-        await ensure_role_and_schema(postgres, name='users"; DROP SCHEMA x; --', password="pw")
+        await ensure_role_and_schema(shared, name='users"; DROP SCHEMA x; --', password="pw")
 
 
 def test_the_python_code_of_the_wheel_is_never_imported() -> None:
