@@ -10,7 +10,8 @@ from msgspec import Meta
 from carillon.contracts.channels import DEFAULT_PRIORITY, Channel
 from carillon.contracts.messages import StepKind
 from carillon.contracts.statuses import Stage, Status
-from carillon.contracts.templates import TemplateCode
+from carillon.contracts.templates import Content, TemplateCode
+from carillon.contracts.users import Decision
 
 RequestId = Annotated[
     str,
@@ -89,10 +90,42 @@ class Timeline(msgspec.Struct, frozen=True):
     steps: list[TimelineStep]
 
 
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """One reason in the order it came about: a sentence for people, the rest as data."""
+
+    kind: StepKind
+    at: datetime
+    sentence: str
+    detail: dict[str, Any] = {}
+
+
+class Explanation(msgspec.Struct, frozen=True, kw_only=True):
+    """Why a notification did or did not reach its user; `summary` is the answer in one sentence."""
+
+    notification_id: UUID
+    status: Status
+    stage: Stage | None
+    summary: str
+    reasons: list[Reason]
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What would happen to a request if it were sent now; `rendered` only where every variable is there."""
+
+    outcome: Literal["sent", "suppressed", "failed", "replayed"]
+    reason: str | None
+    queue: str
+    decision: Decision | None
+    template_version: int | None
+    language: str | None
+    missing_variables: list[str]
+    rendered: Content | None
+
+
 class StatusReported(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /{email|push}/status`: a provider's word on a notification."""
 
     notification_id: str
     status: Literal["delivered", "pending", "failed"]
     timestamp: datetime | None = None
-    error: Annotated[str, Meta(max_length=2000)] | None = None
+    error: Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00]*$")] | None = None

@@ -1,0 +1,1 @@
+"""The one entry for notifications: accepts them, routes them, and knows what became of each."""

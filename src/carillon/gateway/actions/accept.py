@@ -1,0 +1,78 @@
+"""Accept: a request becomes a committed notification, once for each (caller, request_id)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+
+from carillon.contracts.notifications import NotificationRequested
+from carillon.gateway.actions.look_up import Neighbours, look_up
+from carillon.gateway.actions.ports import AcceptanceStore, HandIn
+from carillon.gateway.domain import Acceptance, Standing, acceptance_of, refused
+from carillon.gateway.errors import RequestIdReused, RowsRefused
+from carillon.kit.ids import uuid7
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptor:
+    """What accepting takes: `hand_in` is shared by all callers and commits for many of them at a time."""
+
+    hand_in: HandIn
+    store: AcceptanceStore
+    neighbours: Neighbours
+
+
+async def accept(asked: NotificationRequested, acceptor: Acceptor, *, caller_id: UUID, correlation_id: str) -> Standing:
+    """Where the request stands once it is committed.
+
+    Raises Invalid, UserNotFound, TemplateNotFound, RequestIdReused, Unavailable. A replay does not depend on the user
+    or the template being there still; a neighbour that cannot be asked hinders nobody.
+    """
+    acceptance = acceptance_of(asked, notification_id=uuid7(), caller_id=caller_id, correlation_id=correlation_id)
+    unknown = (await look_up(asked, acceptor.neighbours)).unknown(asked)
+    if unknown is None:
+        standing = await acceptor.hand_in(acceptance)
+    else:
+        present = await acceptor.store.find(caller_id, asked.request_id)
+        if present is None:
+            raise unknown
+        standing = present
+    if standing.body_hash != acceptance.body_hash:
+        raise RequestIdReused
+    return standing
+
+
+def flusher(
+    store: AcceptanceStore, grew: asyncio.Event
+) -> Callable[[Sequence[Acceptance]], Awaitable[Sequence[Standing | Exception]]]:
+    """What the coalescer runs; sets `grew` when there is something new for the relay."""
+
+    async def flush(batch: Sequence[Acceptance]) -> Sequence[Standing | Exception]:
+        standings: Sequence[Standing | Exception]
+        try:
+            standings = await store.accept(batch)
+        except RowsRefused:
+            standings = [await _alone(store, acceptance) for acceptance in batch]
+        fresh = [s.notification_id for s in standings if isinstance(s, Standing) and s.fresh]
+        if fresh:
+            grew.set()
+        _log.info("notifications_accepted", accepted=len(fresh), others=len(batch) - len(fresh), correlation_id=None)
+        _log.debug("notifications_accepted_ids", notification_ids=fresh, correlation_id=None)
+        return standings
+
+    return flush
+
+
+async def _alone(store: AcceptanceStore, acceptance: Acceptance) -> Standing | Exception:
+    """One bad row harms no neighbour."""
+    try:
+        return (await store.accept([acceptance]))[0]
+    except RowsRefused as error:
+        _log.warning("acceptance_refused", error=str(error), correlation_id=acceptance.correlation_id)
+        return refused(str(error))
+    except Exception as error:  # noqa: BLE001 - handed to the one caller it belongs to
+        return error

@@ -1,0 +1,78 @@
+"""What the actions need of the world."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from carillon.contracts.channels import Channel
+from carillon.contracts.messages import DeliveryReported, Step
+from carillon.contracts.notifications import Notification
+from carillon.contracts.templates import PublishedTemplate
+from carillon.contracts.users import Contact
+from carillon.gateway.domain import Acceptance, Due, Known, Month, Standing, Wanted
+from carillon.kit.broker.port import Message
+
+
+class Contacts(Protocol):
+    async def contact(self, user_id: UUID, channel: Channel, category: str | None) -> Contact | None:
+        """None: the users service knows nobody of that id. Raises ServiceUnavailable when nobody can tell."""
+        ...
+
+
+class Templates(Protocol):
+    async def published(self, code: str, channel: Channel, language: str | None) -> PublishedTemplate | None:
+        """None: nothing is published; `language` None: the default one. ServiceUnavailable: nobody can tell."""
+        ...
+
+
+class HandIn(Protocol):
+    async def __call__(self, item: Acceptance) -> Standing:
+        """Commit, together with whatever else is waiting."""
+        ...
+
+
+class AcceptanceStore(Protocol):
+    async def accept(self, batch: Sequence[Acceptance]) -> Sequence[Standing]:
+        """All in one commit. Raises RowsRefused (bad data, nothing written) and Unavailable."""
+        ...
+
+    async def find(self, caller_id: UUID, request_id: str) -> Standing | None: ...
+
+
+class OutboxStore(Protocol):
+    async def claim(self, size: int, *, lease_seconds: float) -> Sequence[Due]: ...
+
+    async def settle(self, sent: Sequence[Due], at: datetime) -> None: ...
+
+    async def give_back(self, keys: Sequence[UUID], *, rest_seconds: float) -> None: ...
+
+    async def waiting(self) -> int: ...
+
+
+class Publisher(Protocol):
+    async def publish(self, messages: Sequence[Message]) -> None:
+        """Raises BrokerUnavailable (none handed over) or PublishFailed (some not settled)."""
+        ...
+
+
+class ReportStore(Protocol):
+    async def record(self, reports: Sequence[DeliveryReported], steps: Sequence[tuple[UUID, Step]]) -> set[UUID]:
+        """At most one report per notification; answers the ids that exist. Raises RowsRefused for bad data."""
+        ...
+
+
+class NotificationStore(Protocol):
+    async def one(self, notification_id: UUID, *, owner: UUID | None) -> Known | None: ...
+
+    async def of_request(self, caller_id: UUID, request_id: str) -> Known | None: ...
+
+    async def steps(self, notification_id: UUID) -> Sequence[Step]: ...
+
+    async def page(self, wanted: Wanted, *, limit: int, offset: int) -> tuple[Sequence[Notification], int]: ...
+
+
+class PartitionStore(Protocol):
+    async def ensure(self, months: Sequence[Month]) -> Sequence[str]:
+        """Make those that are missing; answers their names."""
+        ...

@@ -1,0 +1,119 @@
+"""Relay: what is committed reaches the broker, and leaves the outbox once the broker has confirmed it."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import structlog
+
+from carillon.contracts.messages import CORRELATION_HEADER
+from carillon.gateway.actions.ports import OutboxStore, Publisher
+from carillon.gateway.domain import Due
+from carillon.kit.broker.batches import BackOff
+from carillon.kit.broker.port import BrokerUnavailable, Message, PublishFailed
+from carillon.kit.errors import Unavailable
+from carillon.kit.telemetry.metrics import PUBLISHED
+
+_log = structlog.get_logger()
+
+T = TypeVar("T")
+_SHORTEST_REST, _LONGEST_REST = 0.02, 0.25
+_REST_OF_FAILED = 5.0
+_DRAIN_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Relaying:
+    """How much the relay takes at once and how long its lease lasts; `grew` wakes it after an acceptance nearby."""
+
+    outbox: OutboxStore
+    broker: Publisher
+    grew: asyncio.Event
+    size: int = 500
+    lease_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """One round: `published` is less than `claimed` when the broker did not confirm all."""
+
+    claimed: int
+    published: int
+    trouble: str | None = None
+
+
+async def relay(terms: Relaying) -> None:
+    """Rounds without end; on cancellation the round in hand is finished first."""
+    rest, back_off = _SHORTEST_REST, BackOff()
+    while True:
+        terms.grew.clear()
+        done = await _finished(_round(terms))
+        if done.trouble is not None:
+            if back_off.fresh:
+                _log.warning("relay_waits", reason=done.trouble)
+            await back_off.pause()
+            continue
+        back_off.reset()
+        if done.claimed >= terms.size:
+            continue
+        rest = _SHORTEST_REST if done.claimed else min(rest * 2, _LONGEST_REST)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(terms.grew.wait(), rest)
+
+
+async def relay_once(terms: Relaying) -> Relayed:
+    """Lease, publish, settle. No transaction is open and no row is locked while the broker is waited for."""
+    due = await terms.outbox.claim(terms.size, lease_seconds=terms.lease_seconds)
+    if not due:
+        return Relayed(0, 0)
+    at = datetime.now(UTC)
+    failed, trouble, rest = await _publish(terms.broker, due)
+    sent = [d for d in due if d.notification_id not in failed]
+    if sent:
+        await terms.outbox.settle(sent, at)
+        _count(sent)
+        _log.info("outbox_relayed", published=len(sent), failed=len(failed))
+    if failed:
+        await terms.outbox.give_back(sorted(failed), rest_seconds=rest)
+    return Relayed(len(due), len(sent), trouble)
+
+
+async def _round(terms: Relaying) -> Relayed:
+    try:
+        return await relay_once(terms)
+    except Unavailable as error:  # what was leased comes back when the lease ends
+        return Relayed(0, 0, error.message)
+
+
+async def _publish(broker: Publisher, due: Sequence[Due]) -> tuple[set[Any], str | None, float]:
+    """The ids that are not known to be with the broker, what was the trouble, and how long they had better rest."""
+    try:
+        await broker.publish([_message(d) for d in due])
+    except PublishFailed as error:
+        return {m.message_id for m in error.failed}, error.reason, _REST_OF_FAILED
+    except BrokerUnavailable as error:
+        return {d.notification_id for d in due}, str(error), 0.0
+    return set(), None, 0.0
+
+
+def _message(due: Due) -> Message:
+    return Message(due.queue, due.body, {CORRELATION_HEADER: due.correlation_id}, due.notification_id)
+
+
+def _count(sent: Sequence[Due]) -> None:
+    for queue in {d.queue for d in sent}:
+        PUBLISHED.labels("gateway", queue).inc(sum(d.queue == queue for d in sent))
+
+
+async def _finished(round_in_hand: Coroutine[Any, Any, T]) -> T:
+    """The result; when cancelled meanwhile, the round is waited for all the same, within bounds."""
+    task = asyncio.ensure_future(round_in_hand)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task], timeout=_DRAIN_SECONDS)
+        task.cancel()
+        raise

@@ -1,0 +1,169 @@
+"""The gateway's only wiring: settings become a Service."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from carillon.clients.authentication import remote_authenticator
+from carillon.clients.templates import TemplatesClient
+from carillon.clients.users import UsersClient
+from carillon.contracts.channels import STATUS_QUEUE, topology
+from carillon.contracts.rendering import CompiledTemplates
+from carillon.gateway.actions.accept import Acceptor, flusher
+from carillon.gateway.actions.dry_run import Rehearsal
+from carillon.gateway.actions.look_up import Neighbours
+from carillon.gateway.actions.measure import keep_measured
+from carillon.gateway.actions.ports import Contacts, Templates
+from carillon.gateway.actions.prepare import keep_prepared, prepare
+from carillon.gateway.actions.relay import Relaying, relay
+from carillon.gateway.consumer import reports_handler
+from carillon.gateway.routes import ROUTES, Gateway
+from carillon.gateway.settings import GatewaySettings
+from carillon.gateway.store.acceptances import Acceptances
+from carillon.gateway.store.notifications import Notifications
+from carillon.gateway.store.outbox import Outbox
+from carillon.gateway.store.partitions import Partitions
+from carillon.gateway.store.reports import Reports
+from carillon.gateway.store.session import steady
+from carillon.kit.auth import Authenticator
+from carillon.kit.broker.open import open_broker
+from carillon.kit.broker.port import Broker
+from carillon.kit.coalescer import coalescing
+from carillon.kit.database import open_database
+from carillon.kit.http.app import build_app
+from carillon.kit.http.client import ServiceClient, open_session
+from carillon.kit.http.system import HealthCheck
+from carillon.kit.migrations import migrate as migrate_schema
+from carillon.kit.service import Loop, Running, Service
+from carillon.kit.settings import SettingsError
+
+NAME = "gateway"
+PATHS = ("/api/v1/notifications", "/api/v1/email", "/api/v1/push")
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """Everything beyond the gateway's own tables."""
+
+    broker: Broker
+    contacts: Contacts
+    templates: Templates
+    authenticate: Authenticator
+    loops: Mapping[str, Loop] = field(default_factory=dict)
+    checks: Mapping[str, HealthCheck] = field(default_factory=dict)
+
+
+def build(settings: GatewaySettings) -> Service:
+    """A bad setting raises here, before anything is opened."""
+    topology(settings.retry_delays)
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Running]:
+        async with outside(settings) as world, running(settings, world) as gateway:
+            yield gateway
+
+    return Service(NAME, opened, PATHS)
+
+
+async def migrate(settings: GatewaySettings) -> None:
+    """Bring the schema up to date, and make the partitions of this month and the next."""
+    await migrate_schema(settings.database_url, NAME, MIGRATIONS)
+    async with open_database(settings.database_url, name=f"{NAME}-migrate", size=1) as database:
+        await prepare(Partitions(database))
+
+
+@asynccontextmanager
+async def outside(settings: GatewaySettings) -> AsyncIterator[Outside]:
+    """The broker and the other services, as the settings name them."""
+    token = _token(settings.token_file)
+    async with AsyncExitStack() as stack:
+        broker = await stack.enter_async_context(
+            open_broker(settings.broker_url, topology(settings.retry_delays), name="carillon-gateway")
+        )
+        session = await stack.enter_async_context(open_session())
+        users = ServiceClient(session, settings.users_url, token=token)
+        templates = ServiceClient(session, settings.templates_url, token=token)
+        contacts = UsersClient(users, service=NAME)
+        yield Outside(
+            broker,
+            contacts,
+            TemplatesClient(templates, service=NAME),
+            remote_authenticator(users),
+            loops={"watch_users": lambda: contacts.watch(broker)},
+            checks={
+                "broker": HealthCheck(
+                    broker.ping, "Notifications are accepted and statuses answered; delivery resumes by itself."
+                ),
+                "users": _neighbour(
+                    users, "/.well-known/jwks.json", "Known callers are served; users are not checked."
+                ),
+                "templates": _neighbour(
+                    templates, "/api/v1/templates?limit=1", "Notifications are accepted; templates are not checked."
+                ),
+            },
+        )
+
+
+@asynccontextmanager
+async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Running]:
+    """The gateway among given neighbours."""
+    async with AsyncExitStack() as stack:
+        database = await stack.enter_async_context(
+            open_database(steady(settings.database_url), name=NAME, size=settings.database_connections)
+        )
+        acceptances, notifications, reports = Acceptances(database), Notifications(database), Reports(database)
+        grew, outbox = asyncio.Event(), Outbox(database)
+        coalescer = await stack.enter_async_context(coalescing(flusher(acceptances, grew), size=settings.accept_batch))
+        neighbours = Neighbours(world.contacts, world.templates, settings.look_up_seconds)
+        gateway = Gateway(
+            Acceptor(coalescer, acceptances, neighbours),
+            Rehearsal(acceptances, neighbours, CompiledTemplates()),
+            notifications,
+            reports,
+        )
+        checks = {"database": HealthCheck(database.ping, "Nothing can be accepted or answered.", vital=True)}
+        relaying = Relaying(
+            outbox, world.broker, grew, size=settings.relay_batch, lease_seconds=settings.relay_lease_seconds
+        )
+        yield Running(
+            build_app(
+                NAME,
+                ROUTES,
+                authenticate=world.authenticate,
+                state={"gateway": gateway},
+                checks={**checks, **world.checks},
+                title="Carillon gateway",
+            ),
+            loops={
+                **world.loops,
+                "relay": lambda: relay(relaying),
+                "recorder": lambda: world.broker.consume(
+                    STATUS_QUEUE,
+                    reports_handler(reports),
+                    size=settings.recorder_batch,
+                    in_flight=settings.recorder_in_flight,
+                ),
+                "partitions": lambda: keep_prepared(Partitions(database)),
+                "measure": lambda: keep_measured(outbox),
+            },
+            checks={**checks, **world.checks},
+        )
+
+
+def _token(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(
+            f"CARILLON_GATEWAY_TOKEN_FILE: {path} cannot be read ({error.strerror}). `carillon migrate` makes it."
+        ) from error
+
+
+def _neighbour(client: ServiceClient, path: str, without: str) -> HealthCheck:
+    async def probe() -> None:
+        await client.call("GET", path)
+
+    return HealthCheck(probe, without)

@@ -1,0 +1,35 @@
+"""How a request to the gateway fails: each with its code and its HTTP status."""
+
+from carillon.kit.errors import Conflict, NotFound
+
+
+class UserNotFound(NotFound):
+    """The users service knows nobody of that id."""
+
+    code = "user_not_found"
+
+
+class TemplateNotFound(NotFound):
+    """No version of that template is published for the channel."""
+
+    code = "template_not_found"
+
+
+class NotificationNotFound(NotFound):
+    """There is none, or none that the caller may know of."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such notification, or it is not yours.")
+
+
+class RequestIdReused(Conflict):
+    """The caller's `request_id` belongs to a notification of another body."""
+
+    code = "request_id_reused"
+
+    def __init__(self) -> None:
+        super().__init__("This request_id was used with another body. Send a new request_id, or the first body again.")
+
+
+class RowsRefused(Exception):
+    """The database takes one row at least of a batch for bad data; nothing of the batch was written."""

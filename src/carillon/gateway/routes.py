@@ -1,0 +1,220 @@
+"""HTTP of the gateway: parse, call one action, render."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, cast
+from uuid import UUID
+
+from litestar import Response
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+
+from carillon.contracts.channels import Channel
+from carillon.contracts.notifications import (
+    Explanation,
+    Forecast,
+    Notification,
+    NotificationAccepted,
+    NotificationRequested,
+    StatusReported,
+    Timeline,
+)
+from carillon.contracts.statuses import Status
+from carillon.gateway.actions.accept import Acceptor, accept
+from carillon.gateway.actions.dry_run import Rehearsal, dry_run
+from carillon.gateway.actions.explain import explain
+from carillon.gateway.actions.ports import NotificationStore, ReportStore
+from carillon.gateway.actions.read import read_one, read_page, read_request, read_timeline
+from carillon.gateway.actions.record import record_word
+from carillon.gateway.domain import Wanted
+from carillon.kit.errors import Forbidden
+from carillon.kit.http.access import ApiRequest, owner_or
+from carillon.kit.http.envelope import Envelope, page_of
+from carillon.kit.http.routing import endpoint
+from carillon.kit.telemetry import correlation
+
+SEND = "notifications:send"
+READ = "notifications:read"
+REPORT = "notifications:report"
+_TAG = "notifications"
+_BY_REQUEST = "/api/v1/notifications/request/"
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """What the routes reach: everything that `app.py` opened."""
+
+    acceptor: Acceptor
+    rehearsal: Rehearsal
+    notifications: NotificationStore
+    reports: ReportStore
+
+
+def _gateway(request: ApiRequest) -> Gateway:
+    return cast(Gateway, request.app.state.gateway)
+
+
+def _owner(request: ApiRequest) -> UUID | None:
+    """Whose notifications the caller may see; None: everybody's."""
+    return None if request.auth.may(READ) else request.auth.caller_id
+
+
+@endpoint(
+    "POST",
+    "/notifications",
+    needs=SEND,
+    says="Ask to notify a user: 202 once it is committed, 200 with the present status for a replay",
+    status=202,
+    also=(200,),
+    answers=Envelope[NotificationAccepted],
+    errors=(404, 409),
+    tag=_TAG,
+)
+async def send(request: ApiRequest, data: JSONBody[NotificationRequested]) -> Response[Envelope[NotificationAccepted]]:
+    standing = await accept(
+        data,
+        _gateway(request).acceptor,
+        caller_id=request.auth.caller_id,
+        correlation_id=correlation.current(),
+    )
+    answer = NotificationAccepted(standing.notification_id, data.request_id, standing.status, standing.stage)
+    return Response(
+        Envelope(answer, "accepted" if standing.fresh else "accepted before"),
+        status_code=202 if standing.fresh else 200,
+    )
+
+
+@endpoint(
+    "POST",
+    "/notifications/dry_run",
+    needs=SEND,
+    says="What would happen to this request, rendered output included; writes nothing",
+    errors=(404, 409),
+    tag=_TAG,
+)
+async def rehearse(request: ApiRequest, data: JSONBody[NotificationRequested]) -> Envelope[Forecast]:
+    return Envelope(await dry_run(data, _gateway(request).rehearsal, caller_id=request.auth.caller_id))
+
+
+@endpoint(
+    "GET",
+    ["/notifications/{notification_id:uuid}", "/notifications/{notification_id:uuid}/status"],
+    needs=owner_or(READ),
+    says="The present status",
+    errors=(404,),
+    tag=_TAG,
+)
+async def show(request: ApiRequest, notification_id: FromPath[UUID]) -> Envelope[Notification]:
+    return Envelope(await read_one(notification_id, _gateway(request).notifications, owner=_owner(request)))
+
+
+@endpoint(
+    "GET",
+    "/notifications/request/{request_id:path}",
+    needs=owner_or(READ),
+    says="The present status, by your own request_id; holders of notifications:read may name another caller",
+    errors=(404,),
+    tag=_TAG,
+)
+async def show_by_request(
+    request: ApiRequest,
+    request_id: FromPath[str],  # noqa: ARG001 - see below
+    caller_id: FromQuery[UUID | None] = None,
+) -> Envelope[Notification]:
+    mine = request.auth.caller_id
+    if caller_id not in {None, mine} and not request.auth.may(READ):
+        raise Forbidden(f"To look into another caller's requests you need the permission {READ}.")
+    # The path as it came: as a parameter it would lose doubled slashes.
+    named = request.scope["path"].removeprefix(_BY_REQUEST)
+    return Envelope(await read_request(named, _gateway(request).notifications, caller_id=caller_id or mine))
+
+
+@endpoint(
+    "GET",
+    "/notifications/{notification_id:uuid}/timeline",
+    needs=owner_or(READ),
+    says="Every step with its reason, in order",
+    errors=(404,),
+    tag=_TAG,
+)
+async def show_timeline(request: ApiRequest, notification_id: FromPath[UUID]) -> Envelope[Timeline]:
+    return Envelope(await read_timeline(notification_id, _gateway(request).notifications, owner=_owner(request)))
+
+
+@endpoint(
+    "GET",
+    "/notifications/{notification_id:uuid}/explain",
+    needs=owner_or(READ),
+    says="Why it did or did not reach the user, in order, for people and as data",
+    errors=(404,),
+    tag=_TAG,
+)
+async def show_explanation(request: ApiRequest, notification_id: FromPath[UUID]) -> Envelope[Explanation]:
+    return Envelope(await explain(notification_id, _gateway(request).notifications, owner=_owner(request)))
+
+
+@endpoint(
+    "GET",
+    "/notifications",
+    needs=owner_or(READ),
+    says="The newest first; created_from is included, created_to is not",
+    tag=_TAG,
+)
+async def show_all(
+    request: ApiRequest,
+    page: Annotated[int, QueryParameter(ge=1, le=1_000_000)] = 1,
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
+    user_id: FromQuery[UUID | None] = None,
+    status: FromQuery[Status | None] = None,
+    notification_type: FromQuery[Channel | None] = None,
+    template_code: Annotated[str | None, QueryParameter(pattern=r"^[a-z0-9_.\-]{1,100}(?!\n)$")] = None,
+    created_from: FromQuery[datetime | None] = None,
+    created_to: FromQuery[datetime | None] = None,
+) -> Envelope[Sequence[Notification]]:
+    wanted = Wanted(
+        caller_id=_owner(request),
+        user_id=user_id,
+        status=status,
+        channel=notification_type,
+        template_code=template_code,
+        created_from=created_from,
+        created_to=created_to,
+    )
+    found, total = await read_page(wanted, _gateway(request).notifications, limit=limit, page=page)
+    return page_of(found, total=total, limit=limit, page=page)
+
+
+def _call_back(channel: Channel) -> HTTPRouteHandler:
+    @endpoint(
+        "POST",
+        f"/{channel}/status",
+        needs=REPORT,
+        says=f"A provider's word on what became of a notification by {channel}; for service tokens",
+        errors=(404,),
+        tag="call-backs",
+    )
+    async def hear(request: ApiRequest, data: JSONBody[StatusReported]) -> Envelope[NotificationAccepted]:
+        if request.auth.kind != "service":
+            raise Forbidden("Status call-backs take service tokens only.")
+        gateway = _gateway(request)
+        known = await record_word(
+            data, channel, notifications=gateway.notifications, reports=gateway.reports, now=datetime.now(UTC)
+        )
+        found = known.notification
+        return Envelope(NotificationAccepted(found.notification_id, found.request_id, found.status, found.stage))
+
+    return hear
+
+
+ROUTES: tuple[HTTPRouteHandler, ...] = (
+    send,
+    rehearse,
+    show,
+    show_by_request,
+    show_timeline,
+    show_explanation,
+    show_all,
+    _call_back("email"),
+    _call_back("push"),
+)

@@ -1,0 +1,35 @@
+"""What the gateway reads from `CARILLON_GATEWAY_*`, or from the `CARILLON_*` all services share."""
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from carillon.contracts.channels import RETRY_DELAYS
+from carillon.kit.settings import Settings
+
+_Url = "http://127.0.0.1:8000"
+
+
+class GatewaySettings(Settings, frozen=True, kw_only=True):
+    """One field, one variable; `carillon settings` lists them."""
+
+    database_url: Annotated[str, Meta(description="PostgreSQL of the gateway: postgresql://user:password@host/name")]
+    broker_url: Annotated[str, Meta(description="Message broker: amqp://… or postgresql://…")]
+    token_file: Annotated[Path, Meta(description="File with this service's own token, made by `carillon migrate`")]
+    users_url: Annotated[str, Meta(description="Where the users service is found")] = _Url
+    templates_url: Annotated[str, Meta(description="Where the templates service is found")] = _Url
+    retry_delays: Annotated[
+        tuple[float, ...], Meta(description="Seconds of the retry ladder's rungs; the same in every service")
+    ] = RETRY_DELAYS
+    look_up_seconds: Annotated[
+        float, Meta(gt=0, description="How long an acceptance waits for users and templates before it does without")
+    ] = 1.0
+    database_connections: Annotated[int, Meta(ge=4, le=200, description="Most connections to PostgreSQL")] = 10
+    accept_batch: Annotated[int, Meta(ge=1, le=5000, description="Most notifications in one commit")] = 500
+    relay_batch: Annotated[int, Meta(ge=1, le=5000, description="Most messages the relay takes at once")] = 500
+    relay_lease_seconds: Annotated[
+        float, Meta(ge=1, description="After how long a stopped relay's messages are taken by another")
+    ] = 60.0
+    recorder_batch: Annotated[int, Meta(ge=1, le=5000, description="Most report messages recorded at once")] = 500
+    recorder_in_flight: Annotated[int, Meta(ge=1, le=20, description="Batches of reports recorded at a time")] = 2

@@ -1,0 +1,74 @@
+"""The outbox: leased in batches, emptied once the broker has confirmed."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from carillon.gateway.domain import Due, queued
+from carillon.kit.database import Database
+
+# = ANY(ARRAY(...)) and not IN (...): the latter can be evaluated again and lease more than it should.
+CLAIM = """
+UPDATE gateway.outbox
+SET lease_until = now() + $2 * interval '1 second'
+WHERE notification_id = ANY(ARRAY(
+    SELECT notification_id FROM gateway.outbox
+    WHERE available_at <= now() AND (lease_until IS NULL OR lease_until < now())
+    ORDER BY available_at
+    LIMIT $1
+    FOR UPDATE SKIP LOCKED
+))
+RETURNING notification_id, generation, queue, correlation_id, body
+"""
+
+SETTLE = """
+WITH sent AS (
+    SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::timestamptz[], $5::jsonb[])
+        AS s (notification_id, generation, key, at, detail)
+), gone AS (
+    DELETE FROM gateway.outbox o USING sent
+    WHERE o.notification_id = sent.notification_id AND o.generation = sent.generation
+)
+INSERT INTO gateway.notification_events (notification_id, key, kind, at, detail)
+SELECT notification_id, key, 'queued', at, detail FROM sent ORDER BY notification_id
+ON CONFLICT DO NOTHING
+"""
+
+GIVE_BACK = """
+UPDATE gateway.outbox
+SET lease_until = NULL, available_at = greatest(available_at, now() + $2 * interval '1 second')
+WHERE notification_id = ANY($1::uuid[])
+"""
+
+WAITING = "SELECT count(*) FROM gateway.outbox WHERE available_at <= now()"
+
+
+class Outbox:
+    """What is committed and not yet with the broker."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def claim(self, size: int, *, lease_seconds: float) -> list[Due]:
+        """Lease what has waited longest; nobody else gets it before the lease ends."""
+        return [Due(*row) for row in await self._database.fetch(CLAIM, size, lease_seconds)]
+
+    async def settle(self, sent: Sequence[Due], at: datetime) -> None:
+        """Remove what the broker has confirmed and note it in the timelines, in one statement."""
+        steps = [queued(due, at) for due in sent]
+        await self._database.execute(
+            SETTLE,
+            [due.notification_id for due in sent],
+            [due.generation for due in sent],
+            [step.key for step in steps],
+            [step.at for step in steps],
+            [step.detail for step in steps],
+        )
+
+    async def give_back(self, keys: Sequence[UUID], *, rest_seconds: float) -> None:
+        """End leases early; these rows are taken again after the rest at the soonest."""
+        await self._database.execute(GIVE_BACK, keys, rest_seconds)
+
+    async def waiting(self) -> int:
+        """How many could be sent now."""
+        return int(await self._database.fetchval(WAITING))
