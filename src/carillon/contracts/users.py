@@ -1,14 +1,18 @@
 """API shapes of the users service that other services rely on."""
 
-from typing import Literal
+from typing import Annotated, Literal
 from uuid import UUID
 
 import msgspec
+from msgspec import Meta
 
 from carillon.contracts.channels import Channel
 from carillon.kit.auth import CallerKind
 
 DevicePlatform = Literal["fcm"]
+PushToken = Annotated[
+    str, Meta(min_length=1, max_length=2048, pattern=r"\A[\x21-\x7e]+\Z", description="Printable ASCII, no spaces")
+]
 DecisionLayer = Literal["suppressed_address", "channel_opt_out", "category_choice", "channel_default", "unreachable"]
 
 
@@ -41,9 +45,9 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
 class ContactsWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `POST /users/contacts`: up to 500 users, one channel and category."""
 
-    user_ids: list[UUID]
+    user_ids: Annotated[list[UUID], Meta(max_length=500)]
     channel: Channel
-    category: str | None = None
+    category: Annotated[str, Meta(max_length=200)] | None = None
 
 
 class ContactsFound(msgspec.Struct, frozen=True):
@@ -54,7 +58,7 @@ class ContactsFound(msgspec.Struct, frozen=True):
 class TokenToIntrospect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `POST /auth/introspect`."""
 
-    token: str
+    token: Annotated[str, Meta(max_length=8192)]
 
 
 class Introspection(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,8 +75,8 @@ class DeviceGone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `POST /users/devices/invalid`: a provider says that this token is dead."""
 
     user_id: UUID
-    token: str
-    reason: str
+    token: PushToken
+    reason: Annotated[str, Meta(max_length=2000, pattern=r"\A[^\x00]*\Z")]
 
 
 class UserChanged(msgspec.Struct, frozen=True):

@@ -23,7 +23,6 @@ Status = Literal["active", "disabled"]
 # Control characters (CR and LF among them), the marks that turn the direction of text, and half surrogates.
 _UNSEEN = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
 ONE_LINE = rf"\A *[^\s{_UNSEEN}][^{_UNSEEN}]*\Z"
-TOKEN_TEXT = r"\A[\x21-\x7e]+\Z"  # noqa: S105 - the shape of device tokens
 CATEGORY = r"\A[a-z0-9][a-z0-9_.\-]*\Z"
 MOST_CATEGORIES = 200
 _MOST_ATTRIBUTES_BYTES = 16_384
@@ -88,6 +87,27 @@ class Address:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class NewPerson:
+    """What registration or a contact brings; without a password hash nobody can log in."""
+
+    name: str
+    address: Address
+    password_hash: str | None
+    choices: ChannelChoices
+    push_token: str | None
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Filters of a list, all of them literal text; `email` is compared by key."""
+
+    status: Status | None = None
+    email: str | None = None
+    name: str | None = None
+
+
 def address(text: str) -> Address:
     """Raises Invalid for what is no address. Syntax only: no DNS on the way of a request."""
     try:
@@ -136,6 +156,28 @@ def _reach(person: Person, channel: Channel) -> Reach:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """What a sign-in needs of a user."""
+
+    user_id: UUID
+    status: Status
+    password_hash: str | None
+    token_version: int
+    permissions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a token says of its bearer. `version` is the user's token version when it was issued."""
+
+    user_id: UUID
+    session_id: UUID
+    version: int
+    permissions: frozenset[str]
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class SessionState:
     """A login that has not ended, and the user's present token version: a token of another version is void."""
 
@@ -159,6 +201,13 @@ class OpaqueToken:
 class OpaqueParts:
     token_id: UUID
     secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingEvent:
+    event_id: UUID
+    topic: str
+    body: dict[str, Any]
 
 
 _OPAQUE = re.compile(r"crl_([0-9a-f]{32})_([A-Za-z0-9_\-]{43})([0-9a-f]{8})")

@@ -37,3 +37,7 @@ class UnknownUser(NotFound):
 
     def __init__(self) -> None:
         super().__init__("There is no such user, or none that this token may see.")
+
+
+class TooManyCategories(Exception):
+    """The change would leave more categories than are kept; nothing was changed."""

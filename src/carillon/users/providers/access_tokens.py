@@ -3,7 +3,6 @@
 import base64
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -14,23 +13,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from carillon.kit.errors import Unauthenticated
 from carillon.kit.settings import SettingsError
+from carillon.users.domain import Claims
 
 ISSUER = AUDIENCE = "carillon"
 _TYPE = "at+jwt"
 _ALGORITHM = "EdDSA"
 _REQUIRED = ["iss", "aud", "sub", "sid", "ver", "scope", "iat", "exp"]
 _REFUSAL = "The access token is not valid, or it has expired: log in again."
-
-
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What a token says of its bearer. `version` is the user's token version when it was issued."""
-
-    user_id: UUID
-    session_id: UUID
-    version: int
-    permissions: frozenset[str]
-    expires_at: float
 
 
 class AccessTokens:

@@ -1,12 +1,11 @@
 """Passwords, sessions and opaque tokens: what a caller is known by, and what they may do."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from carillon.kit.database import Database
 from carillon.kit.ids import uuid7
-from carillon.users.domain import OpaqueToken, SessionState, Status
+from carillon.users.domain import Account, OpaqueToken, SessionState
 from carillon.users.store.changes import audit
 
 _PERMISSIONS = """
@@ -35,17 +34,6 @@ LEFT JOIN users.users u ON u.id = t.user_id AND u.status = 'active'
 LEFT JOIN users.service_accounts a ON a.id = t.service_account_id AND a.disabled_at IS NULL
 WHERE t.id = $1 AND t.revoked_at IS NULL AND t.expires_at > now() AND coalesce(u.id, a.id) IS NOT NULL
 """  # noqa: S608 - made of constants
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """What a sign-in needs of a user."""
-
-    user_id: UUID
-    status: Status
-    password_hash: str | None
-    token_version: int
-    permissions: tuple[str, ...]
 
 
 class Credentials:

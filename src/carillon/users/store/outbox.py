@@ -1,11 +1,10 @@
 """Events that were committed with their change and wait to be announced."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from carillon.kit.database import Database
+from carillon.users.domain import WaitingEvent
 
 # `= ANY(ARRAY(…))` keeps the claim at its limit; a plain IN may be evaluated again and claim more.
 _CLAIM = """
@@ -16,13 +15,6 @@ WHERE id = ANY(ARRAY(
 """
 _SETTLE = "DELETE FROM users.outbox WHERE id = ANY($1::uuid[])"
 _GIVE_BACK = "UPDATE users.outbox SET available_at = now() WHERE id = ANY($1::uuid[])"
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingEvent:
-    event_id: UUID
-    topic: str
-    body: dict[str, Any]
 
 
 class Outbox:

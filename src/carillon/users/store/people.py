@@ -1,12 +1,10 @@
 """Users: made, found, listed."""
 
-from dataclasses import dataclass
-from typing import Any
 from uuid import UUID
 
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
-from carillon.users.domain import Address, ChannelChoices, Status, User
+from carillon.users.domain import ChannelChoices, NewPerson, Search, User
 from carillon.users.store.changes import audit, undeadlocked
 from carillon.users.store.devices import give_push_token
 
@@ -42,27 +40,6 @@ WITH made AS (
 )
 SELECT id FROM made
 """
-
-
-@dataclass(frozen=True, slots=True)
-class NewPerson:
-    """What registration or a contact brings; without a password hash nobody can log in."""
-
-    name: str
-    address: Address
-    password_hash: str | None
-    choices: ChannelChoices
-    push_token: str | None
-    attributes: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """Filters of a list, all of them literal text; `email` is compared by key."""
-
-    status: Status | None = None
-    email: str | None = None
-    name: str | None = None
 
 
 class People:

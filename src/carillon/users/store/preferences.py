@@ -7,6 +7,7 @@ from carillon.contracts.preferences import Choices
 from carillon.contracts.users import Device
 from carillon.kit.database import Connection, Database, Row
 from carillon.users.domain import Person, Preferences
+from carillon.users.errors import TooManyCategories
 from carillon.users.store.changes import touch
 
 _PEOPLE = """
@@ -31,10 +32,6 @@ SET email = coalesce($2, email), push = coalesce($3, push), categories = (catego
     updated_at = now()
 WHERE user_id = $1 RETURNING email, push, categories
 """
-
-
-class TooManyCategories(Exception):
-    """The change would leave more categories than are kept; nothing was changed."""
 
 
 class PreferencesStore:

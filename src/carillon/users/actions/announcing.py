@@ -1,0 +1,48 @@
+"""Telling everybody who remembers a user that the user has changed."""
+
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from carillon.users.domain import WaitingEvent
+
+_log = structlog.get_logger()
+LEASE_SECONDS = 10.0
+BATCH = 100
+
+
+class Outbox(Protocol):
+    """Events that were committed with their change."""
+
+    async def claim(self, *, size: int, lease_seconds: float) -> list[WaitingEvent]: ...
+
+    async def settle(self, event_ids: Sequence[UUID]) -> None: ...
+
+    async def give_back(self, event_ids: Sequence[UUID]) -> None: ...
+
+
+class Announcer(Protocol):
+    """The part of the broker that this needs."""
+
+    async def announce(self, topic: str, body: bytes) -> None: ...
+
+
+async def announce_batch(outbox: Outbox, announcer: Announcer) -> int:
+    """Announce what waits, at least once each; how many there were. What was not announced is given back at once."""
+    claimed = await outbox.claim(size=BATCH, lease_seconds=LEASE_SECONDS)
+    told: list[UUID] = []
+    try:
+        for event in claimed:
+            await announcer.announce(event.topic, msgspec.json.encode(event.body))
+            told.append(event.event_id)
+    finally:
+        if told:
+            await outbox.settle(told)
+        if untold := [event.event_id for event in claimed if event.event_id not in told]:
+            await outbox.give_back(untold)
+    if told:
+        _log.info("changes_announced", count=len(told))
+    return len(claimed)

@@ -1,0 +1,153 @@
+"""Wires the users service together."""
+
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+
+from carillon.contracts.channels import topology
+from carillon.kit.auth import RememberedTokens
+from carillon.kit.broker.open import open_broker
+from carillon.kit.broker.port import Broker
+from carillon.kit.database import Database, open_database
+from carillon.kit.errors import Invalid
+from carillon.kit.http.app import build_app
+from carillon.kit.http.system import HealthCheck
+from carillon.kit.limits import Limits, ProcessLimits, RedisLimits, redis_limits
+from carillon.kit.migrations import migrate as migrate_schema
+from carillon.kit.service import Running, Service
+from carillon.kit.settings import SettingsError
+from carillon.users.actions.authenticating import Identification
+from carillon.users.actions.founding import found
+from carillon.users.actions.looking_up import LookUps
+from carillon.users.domain import Address, address
+from carillon.users.loops import Changes, announce, listen
+from carillon.users.providers.access_tokens import AccessTokens, read_signing_key
+from carillon.users.providers.installation import Installation, ensure_signing_key
+from carillon.users.providers.passwords import Argon2Passwords, open_passwords
+from carillon.users.routes import authentication, contacts, people, preferences
+from carillon.users.routes.resources import Resources
+from carillon.users.settings import UsersSettings
+from carillon.users.store.credentials import Credentials
+from carillon.users.store.devices import Devices
+from carillon.users.store.foundation import Foundation
+from carillon.users.store.outbox import Outbox
+from carillon.users.store.people import People
+from carillon.users.store.preferences import PreferencesStore
+
+NAME = "users"
+PATHS = ("/api/v1/users", "/api/v1/auth", "/api/v1/contacts", "/.well-known", "/api/v1/.well-known")
+HANDLERS = [*people.HANDLERS, *preferences.HANDLERS, *contacts.HANDLERS, *authentication.HANDLERS]
+
+
+def build(settings: UsersSettings) -> Service:
+    """Raises SettingsError for what can be seen to be wrong before anything opens."""
+    _admin(settings)
+    return Service(NAME, partial(_open, settings), PATHS)
+
+
+async def migrate(settings: UsersSettings) -> None:
+    """Bring the schema `users` to its newest version."""
+    await migrate_schema(settings.database_url, NAME, Path(__file__).parent / "migrations")
+
+
+async def bootstrap(settings: UsersSettings, data_dir: Path) -> None:
+    """Make what the first start needs, replace what does not work; on a migrated schema, as often as you like.
+
+    Leaves the signing key, `data_dir/credentials.json` and `data_dir/tokens/<service>.token`.
+    """
+    await ensure_signing_key(Path(settings.signing_key_file))
+    async with (
+        open_database(settings.database_url, name=NAME, size=1) as database,
+        open_passwords(threads=1, waiting=2) as passwords,
+    ):
+        await found(
+            _admin(settings),
+            layer=Foundation(database),
+            passwords=passwords,
+            keeper=Installation(data_dir),
+            token_days=settings.service_token_days,
+        )
+
+
+@contextlib.asynccontextmanager
+async def _open(settings: UsersSettings) -> AsyncIterator[Running]:
+    key = read_signing_key(Path(settings.signing_key_file))
+    access_tokens = AccessTokens(key, seconds=settings.access_token_seconds, clock=time.time)
+    async with (
+        open_database(settings.database_url, name=NAME, size=settings.database_pool) as database,
+        open_broker(settings.broker_url, topology(settings.retry_delays), name=NAME) as broker,
+        open_passwords(threads=settings.hashing_threads, waiting=settings.hashing_queue) as passwords,
+        _open_limits(settings) as limits,
+    ):
+        here = _resources(settings, database, access_tokens, passwords, limits)
+        yield _running(here, database, broker)
+        await here.look_ups.drain()
+
+
+def _resources(
+    settings: UsersSettings,
+    database: Database,
+    access_tokens: AccessTokens,
+    passwords: Argon2Passwords,
+    limits: Limits,
+) -> Resources:
+    store = PreferencesStore(database)
+    look_ups = LookUps(store, fresh_seconds=settings.cache_seconds, stale_seconds=settings.cache_stale_seconds)
+    credentials = Credentials(database)
+    return Resources(
+        settings=settings,
+        people=People(database),
+        preferences=store,
+        devices=Devices(database),
+        credentials=credentials,
+        look_ups=look_ups,
+        changes=Changes(look_ups),
+        passwords=passwords,
+        access_tokens=access_tokens,
+        limits=limits,
+        identify=Identification(credentials, access_tokens),
+    )
+
+
+def _running(here: Resources, database: Database, broker: Broker) -> Running:
+    remembered = RememberedTokens(here.identify, seconds=here.settings.remembered_token_seconds)
+    checks = _checks(database, broker, here.limits)
+    app = build_app(
+        NAME, HANDLERS, authenticate=remembered, state={"resources": here}, checks=checks, title="Carillon users"
+    )
+    loops = {
+        "announce": partial(announce, Outbox(database), broker, here.changes),
+        "listen": partial(listen, broker, here.look_ups, remembered),
+    }
+    return Running(app, loops, checks)
+
+
+def _checks(database: Database, broker: Broker, limits: Limits) -> dict[str, HealthCheck]:
+    checks = {
+        "database": HealthCheck(
+            database.ping, "access tokens are verified by signature, preferences read lately are answered", vital=True
+        ),
+        "broker": HealthCheck(broker.ping, "everything works; other services notice changes later"),
+    }
+    if isinstance(limits, RedisLimits):
+        checks["redis"] = HealthCheck(limits.ping, "limits count in each process; those of logins are cut to a quarter")
+    return checks
+
+
+@contextlib.asynccontextmanager
+async def _in_process() -> AsyncIterator[Limits]:
+    yield ProcessLimits()
+
+
+def _open_limits(settings: UsersSettings) -> AbstractAsyncContextManager[Limits]:
+    return redis_limits(settings.redis_url, prefix="carillon:users:") if settings.redis_url else _in_process()
+
+
+def _admin(settings: UsersSettings) -> Address:
+    try:
+        return address(settings.admin_email)
+    except Invalid as error:
+        raise SettingsError(f"CARILLON_USERS_ADMIN_EMAIL: {error}") from None

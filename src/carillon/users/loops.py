@@ -1,0 +1,58 @@
+"""What runs beside the requests: changes are announced, and what other processes changed is forgotten here."""
+
+import asyncio
+import contextlib
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from carillon.contracts.channels import USERS_EVENTS
+from carillon.contracts.users import UserChanged
+from carillon.kit.auth import RememberedTokens
+from carillon.kit.broker.port import Announced, Broker
+from carillon.users.actions.announcing import BATCH, Outbox, announce_batch
+from carillon.users.actions.looking_up import LookUps
+
+_log = structlog.get_logger()
+_POLL_SECONDS = 0.5
+
+
+class Changes:
+    """Told of each change in this process: forgets the user here, and wakes the loop that tells the others."""
+
+    def __init__(self, look_ups: LookUps) -> None:
+        self._look_ups = look_ups
+        self._woken = asyncio.Event()
+
+    def __call__(self, user_id: UUID) -> None:
+        self._look_ups.forget(user_id)
+        self._woken.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Return at the next change, or after `seconds`: other processes change users too."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), seconds)
+        self._woken.clear()
+
+
+async def announce(outbox: Outbox, broker: Broker, changes: Changes) -> None:
+    """Announce what waits in the outbox, for ever."""
+    while True:
+        if await announce_batch(outbox, broker) < BATCH:
+            await changes.wait(_POLL_SECONDS)
+
+
+async def listen(broker: Broker, look_ups: LookUps, tokens: RememberedTokens) -> None:
+    """Forget whoever changed anywhere; forget everything whenever changes may have been missed."""
+    async with broker.subscribe(USERS_EVENTS) as events:
+        async for event in events:
+            if not isinstance(event, Announced):
+                look_ups.forget_all()
+                tokens.forget()
+                continue
+            try:
+                look_ups.forget(msgspec.json.decode(event.body, type=UserChanged).user_id)
+            except msgspec.DecodeError:
+                _log.warning("user_event_unreadable", size=len(event.body))
+                look_ups.forget_all()

@@ -1,0 +1,48 @@
+"""The files of this installation: `credentials.json` for people, one token file per service, the signing key."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+
+from carillon.users.actions.founding import KnownCredentials
+from carillon.users.providers import secret_files
+from carillon.users.providers.access_tokens import new_key_pem, read_signing_key
+
+
+class Installation:
+    """The data folder; every file is readable by its owner alone."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._credentials = data_dir / "credentials.json"
+        self._tokens = data_dir / "tokens"
+
+    async def credentials(self) -> KnownCredentials | None:
+        """None where there is no file, or one that is none of ours."""
+        content = await asyncio.to_thread(secret_files.read, self._credentials)
+        try:
+            return None if content is None else msgspec.json.decode(content, type=KnownCredentials)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+    async def keep_credentials(self, known: KnownCredentials) -> None:
+        content = msgspec.json.format(msgspec.json.encode(known), indent=2) + b"\n"
+        await asyncio.to_thread(secret_files.keep, self._credentials, content)
+
+    async def token(self, service: str) -> str:
+        """Empty where there is none."""
+        content = await asyncio.to_thread(secret_files.read, self._token_file(service))
+        return (content or b"").decode("ascii", "replace").strip()
+
+    async def keep_token(self, service: str, token: str) -> None:
+        await asyncio.to_thread(secret_files.keep, self._token_file(service), f"{token}\n".encode())
+
+    def _token_file(self, service: str) -> Path:
+        return self._tokens / f"{service}.token"
+
+
+async def ensure_signing_key(path: Path) -> None:
+    """Make the key unless it is there; of several processes one makes it. Raises SettingsError for a bad one."""
+    if not await asyncio.to_thread(path.exists):
+        await asyncio.to_thread(secret_files.keep_first, path, new_key_pem())
+    await asyncio.to_thread(read_signing_key, path)

@@ -1,0 +1,114 @@
+"""Registering, signing in, introspection, and the public key."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Response, get
+from litestar.params import JSONBody
+from msgspec import Meta
+
+from carillon.contracts.users import Introspection, PushToken, TokenToIntrospect
+from carillon.kit.errors import Unavailable
+from carillon.kit.http.access import ANYONE, ApiRequest
+from carillon.kit.http.envelope import Envelope
+from carillon.kit.http.routing import endpoint
+from carillon.kit.limits import enforced
+from carillon.users.actions.authenticating import introspect
+from carillon.users.actions.joining import Joining, register
+from carillon.users.actions.signing_in import sign_in
+from carillon.users.domain import ONE_LINE, ChannelChoices, User
+from carillon.users.routes.resources import TAG, Resources, account_key, client_address, resources
+
+_SOUND = r"\A[^\x00]*\Z"
+Name = Annotated[
+    str, Meta(min_length=1, max_length=200, pattern=ONE_LINE, description="One line, without control characters")
+]
+Email = Annotated[str, Meta(min_length=3, max_length=320, pattern=_SOUND, extra_json_schema={"format": "email"})]
+
+
+class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /users`. Both channels are on unless said otherwise."""
+
+    name: Name
+    email: Email
+    password: Annotated[str, Meta(min_length=8, max_length=256, pattern=_SOUND)]
+    push_token: PushToken | None = None
+    preferences: ChannelChoices | None = None
+
+
+class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Body of `POST /auth/login`."""
+
+    email: Annotated[str, Meta(max_length=320, pattern=_SOUND)]
+    password: Annotated[str, Meta(max_length=256)]
+
+
+class AccessGranted(msgspec.Struct, frozen=True):
+    """A token for `Authorization: Bearer …`; `expires_in` in seconds."""
+
+    access_token: str
+    expires_in: int
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a kind, no secret
+
+
+@endpoint(
+    "POST", ["/users", "/users/register", "/auth/register"],
+    needs=ANYONE, says="Register", status=201, errors=(403, 409, 429, 503), tag=TAG,
+)  # fmt: skip
+async def register_user(request: ApiRequest, data: JSONBody[Registration]) -> Response[Envelope[User]]:
+    here = resources(request)
+    headers = await _counted(here, "registrations", client_address(request), here.settings.registrations_per_minute)
+    joining = Joining(data.name, data.email, data.password, data.push_token, data.preferences)
+    user = await register(joining, people=here.people, passwords=here.passwords, mode=here.settings.registration)
+    return Response(Envelope(user, "registered"), status_code=201, headers=headers)
+
+
+@endpoint("POST", ["/auth/login", "/users/login"], needs=ANYONE, says="Sign in", errors=(401, 429, 503), tag=TAG)
+async def log_in(request: ApiRequest, data: JSONBody[Login]) -> Response[Envelope[AccessGranted]]:
+    here = resources(request)
+    headers = await _counted(here, "logins", client_address(request), here.settings.logins_per_minute, strict=True)
+    async with _counting_failures(here, account_key(data.email)):
+        signed = await sign_in(
+            data.email, data.password, accounts=here.credentials, passwords=here.passwords, signer=here.access_tokens
+        )
+    return Response(Envelope(AccessGranted(signed.access_token, signed.expires_in), "signed in"), headers=headers)
+
+
+@endpoint("POST", "/auth/introspect", needs="tokens:introspect", says="Whose token this is", tag=TAG)
+async def introspect_token(request: ApiRequest, data: JSONBody[TokenToIntrospect]) -> Envelope[Introspection]:
+    return Envelope(await introspect(data.token, authenticate=resources(request).identify))
+
+
+@get(
+    ["/.well-known/jwks.json", "/api/v1/.well-known/jwks.json"],
+    opt={"needs": ANYONE}, summary="The keys that access tokens are verified with (RFC 7517, no envelope)", tags=[TAG],
+    security=[],
+)  # fmt: skip
+async def jwks(request: ApiRequest) -> Response[dict[str, Any]]:
+    headers = {"Cache-Control": "public, max-age=300"}
+    return Response(resources(request).access_tokens.jwks(), headers=headers)
+
+
+async def _counted(here: Resources, name: str, key: str, per_minute: int, *, strict: bool = False) -> dict[str, str]:
+    """Count one against a limit; the headers that tell of it. Raises TooManyRequests."""
+    return enforced(name, await here.limits.check(f"{name}:{key}", per_minute, strict=strict))
+
+
+@contextlib.asynccontextmanager
+async def _counting_failures(here: Resources, account: str) -> AsyncIterator[None]:
+    """Count a failure before the password is looked at, or many guesses at once would slip through; take it back for a
+    right password, and where nobody looked at it.
+    """
+    per_minute = here.settings.failed_logins_per_minute
+    await _counted(here, "failed-logins", account, per_minute, strict=True)
+    try:
+        yield
+    except Unavailable:
+        await here.limits.forgive(f"failed-logins:{account}", per_minute, strict=True)
+        raise
+    await here.limits.forgive(f"failed-logins:{account}", per_minute, strict=True)
+
+
+HANDLERS = [register_user, log_in, introspect_token, jwks]

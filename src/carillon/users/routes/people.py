@@ -1,0 +1,78 @@
+"""Users seen: oneself, one, many; and contacts made by those who write to them."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Response
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+
+from carillon.kit.http.access import SIGNED_IN, ApiRequest, owner_or
+from carillon.kit.http.envelope import Envelope, page_of
+from carillon.kit.http.routing import endpoint
+from carillon.users.actions.joining import ensure_contact
+from carillon.users.domain import Search, Status, User, email_key
+from carillon.users.errors import UnknownUser
+from carillon.users.routes.authentication import Email, Name
+from carillon.users.routes.resources import READ, TAG, WRITE, resources
+
+_LITERAL = QueryParameter(max_length=320, pattern=r"^[^\x00]*$", description="Part of it, in any case")
+
+
+class ContactWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /contacts`. An existing person is answered as they are: name and attributes are for a new one."""
+
+    email: Email
+    name: Name | None = None
+    attributes: dict[str, Any] | None = None
+
+
+@endpoint("GET", "/users/me", needs=SIGNED_IN, says="The user whose token this is", errors=(404,), tag=TAG)
+async def me(request: ApiRequest) -> Envelope[User]:
+    return Envelope(await _seen(request, request.auth.caller_id))
+
+
+@endpoint("GET", "/users/{user_id:uuid}", needs=owner_or(READ), says="One user", errors=(404,), tag=TAG)
+async def one_user(request: ApiRequest, user_id: FromPath[UUID]) -> Envelope[User]:
+    return Envelope(await _seen(request, user_id))
+
+
+@endpoint("GET", "/users", needs=READ, says="Users, the newest first", tag=TAG)
+async def list_users(
+    request: ApiRequest,
+    page: Annotated[int, QueryParameter(ge=1, le=1_000_000)] = 1,
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
+    email: Annotated[str | None, _LITERAL] = None,
+    name: Annotated[str | None, _LITERAL] = None,
+    status: FromQuery[Status | None] = None,
+) -> Envelope[Sequence[User]]:
+    search = Search(status=status, email=None if email is None else email_key(email), name=name)
+    users, total = await resources(request).people.page(search, limit=limit, offset=(page - 1) * limit)
+    return page_of(users, total=total, limit=limit, page=page)
+
+
+@endpoint(
+    "POST", "/contacts", needs=WRITE, says="Find a person by e-mail address, or make one without a password",
+    status=201, also=(200,), answers=Envelope[User], tag=TAG,
+)  # fmt: skip
+async def put_contact(request: ApiRequest, data: JSONBody[ContactWanted]) -> Response[Envelope[User]]:
+    user, made = await ensure_contact(
+        data.email,
+        name=data.name,
+        attributes=data.attributes or {},
+        people=resources(request).people,
+        actor_id=request.auth.caller_id,
+    )
+    return Response(Envelope(user, "made" if made else "found"), status_code=201 if made else 200)
+
+
+async def _seen(request: ApiRequest, user_id: UUID) -> User:
+    caller = request.auth
+    user = await resources(request).people.user(user_id, seen_by=caller.caller_id, sees_all=caller.may(READ))
+    if user is None:
+        raise UnknownUser
+    return user
+
+
+HANDLERS = [me, one_user, list_users, put_contact]

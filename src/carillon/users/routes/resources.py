@@ -1,0 +1,70 @@
+"""What the routes of this service find in their app."""
+
+import hashlib
+import ipaddress
+from dataclasses import dataclass
+from typing import Final
+
+from carillon.kit.auth import Authenticator
+from carillon.kit.http.access import ApiRequest
+from carillon.kit.limits import Limits
+from carillon.users.actions.changing import Actor
+from carillon.users.actions.looking_up import LookUps
+from carillon.users.domain import email_key
+from carillon.users.loops import Changes
+from carillon.users.providers.access_tokens import AccessTokens
+from carillon.users.providers.passwords import Argon2Passwords
+from carillon.users.settings import UsersSettings
+from carillon.users.store.credentials import Credentials
+from carillon.users.store.devices import Devices
+from carillon.users.store.people import People
+from carillon.users.store.preferences import PreferencesStore
+
+TAG: Final = "users"
+READ: Final = "users:read"
+WRITE: Final = "users:write"
+_IPV6_SITE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Everything that is open while the service runs."""
+
+    settings: UsersSettings
+    people: People
+    preferences: PreferencesStore
+    devices: Devices
+    credentials: Credentials
+    look_ups: LookUps
+    changes: Changes
+    passwords: Argon2Passwords
+    access_tokens: AccessTokens
+    limits: Limits
+    identify: Authenticator
+
+
+def resources(request: ApiRequest) -> Resources:
+    found: Resources = request.app.state.resources
+    return found
+
+
+def actor(request: ApiRequest) -> Actor:
+    """The caller as one who changes: themselves, or with `users:write` anybody."""
+    return Actor(request.auth.caller_id, anyone=request.auth.may(WRITE))
+
+
+def client_address(request: ApiRequest) -> str:
+    """The peer's address; of IPv6 the site, because one client holds all addresses of it."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
+        return str(ipaddress.ip_network((address, _IPV6_SITE), strict=False))
+    return str(address)
+
+
+def account_key(email: str) -> str:
+    """An account in a key of the limits, without its address."""
+    return hashlib.sha256(email_key(email).encode()).hexdigest()[:32]
