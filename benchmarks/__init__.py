@@ -1,0 +1,1 @@
+"""One script per question; every figure is measured, none is asserted."""
