@@ -1,21 +1,28 @@
-"""API shapes of the templates service that workers and the gateway rely on."""
+"""API shapes of the templates service: what workers and the gateway rely on, and what authors post and are told."""
 
-from typing import Annotated, Literal
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import msgspec
+from msgspec import UNSET, Meta, UnsetType
 
 from carillon.contracts.channels import Channel
 
 TemplateCode = Annotated[
-    str,
-    msgspec.Meta(pattern=r"^[a-z0-9][a-z0-9_.\-]{0,99}(?!\n)$", description="Lower-case, e.g. `order_shipped`"),
+    str, Meta(pattern=r"\A[a-z0-9][a-z0-9_.\-]{0,99}\Z", description="Lower-case code, e.g. `order_shipped`")
 ]
 Language = Annotated[
-    str, msgspec.Meta(pattern=r"^[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8}){0,3}(?!\n)$", description="BCP 47, e.g. `pt-BR`")
+    str, Meta(pattern=r"\A[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8}){0,3}\Z", description="BCP 47, e.g. `pt-BR`")
 ]
-
-
+Category = Annotated[str, Meta(max_length=100, pattern=r"\A[a-z0-9][a-z0-9_.\-]*\Z", description="e.g. `billing`")]
+VariableName = Annotated[str, Meta(max_length=100, pattern=r"\A[A-Za-z_][A-Za-z0-9_]*\Z")]
 VariableType = Literal["string", "number", "boolean", "object", "array"]
+
+_NO_NUL = r"\A[^\x00]*\Z"
+_Line = Annotated[str, Meta(min_length=1, max_length=1_000, pattern=_NO_NUL)]
+_Address = Annotated[str, Meta(min_length=1, max_length=4_000, pattern=_NO_NUL)]
+_Text = Annotated[str, Meta(min_length=1, max_length=200_000, pattern=_NO_NUL)]
 
 
 class Variable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,7 +33,8 @@ class Variable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a version says: e-mail has a subject and a body at least, push a title and a body, maybe image and link."""
+    """What a version says. E-mail has subject and body_text and/or body_html; push has title and body, and may have
+    image and link."""
 
     subject: str | None = None
     body_text: str | None = None
@@ -48,3 +56,100 @@ class PublishedTemplate(msgspec.Struct, frozen=True, kw_only=True):
     at_most_once: bool
     content: Content
     variables: dict[str, Variable] = {}
+
+
+class VersionToMake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /templates/{code}/versions`. `language` is the service's default where it is absent."""
+
+    channel: Channel
+    language: Language | None = None
+    variables: Annotated[dict[VariableName, Variable], Meta(max_length=200)] = {}
+    subject: _Line | None = None
+    body_text: _Text | None = None
+    body_html: _Text | None = None
+    title: _Line | None = None
+    body: _Text | None = None
+    image: _Address | None = None
+    link: _Address | None = None
+
+
+class TemplateToMake(VersionToMake, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /templates`: a template and its version 1, not yet published."""
+
+    code: TemplateCode
+    category: Category | None = None
+    at_most_once: bool = False
+
+
+class TemplateChanges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `PATCH /templates/{code}`: what is absent stays."""
+
+    category: Category | UnsetType | None = UNSET
+    at_most_once: bool | UnsetType = UNSET
+
+
+class Publication(msgspec.Struct, frozen=True):
+    """The version that a channel and language get now."""
+
+    channel: Channel
+    language: str
+    version: int
+    published_at: datetime
+
+
+class Template(msgspec.Struct, frozen=True, kw_only=True):
+    """A template without its words. `version` is the newest one's number, published or not."""
+
+    template_id: UUID
+    code: str
+    category: str | None
+    at_most_once: bool
+    version: int
+    published: list[Publication]
+    created_at: datetime
+    updated_at: datetime
+
+
+class TemplateVersion(msgspec.Struct, frozen=True, kw_only=True):
+    """One immutable version. `published` tells whether its channel and language get it now."""
+
+    version_id: UUID
+    code: str
+    version: int
+    channel: Channel
+    language: str
+    published: bool
+    variables: dict[str, Variable]
+    subject: str | None = None
+    body_text: str | None = None
+    body_html: str | None = None
+    title: str | None = None
+    body: str | None = None
+    image: str | None = None
+    link: str | None = None
+    created_by: UUID
+    created_at: datetime
+
+
+class PreviewAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /templates/{code}/preview`.
+
+    Without `version`: the one published for channel and language, or where none is, the newest that fits.
+    """
+
+    variables: dict[str, Any] = {}
+    channel: Channel | None = None
+    language: Language | None = None
+    version: Annotated[int, Meta(ge=1)] | None = None
+
+
+class Preview(msgspec.Struct, frozen=True, kw_only=True):
+    """`rendered` is null where variables are missing (`missing` names all) or rendering failed (`error` says why)."""
+
+    code: str
+    version: int
+    channel: Channel
+    language: str
+    rendered: Content | None
+    missing: list[str]
+    error: str | None

@@ -1,0 +1,84 @@
+"""Wires the templates service: database, callers, routes."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from uuid import UUID
+
+import aiohttp
+
+from carillon.clients.authentication import remote_authenticator
+from carillon.contracts.rendering import CompiledTemplates
+from carillon.kit.auth import Authenticator
+from carillon.kit.database import Database, open_database
+from carillon.kit.http.app import build_app
+from carillon.kit.http.client import ServiceClient, open_session
+from carillon.kit.http.system import HealthCheck
+from carillon.kit.migrations import migrate as migrate_schema
+from carillon.kit.service import Running, Service
+from carillon.kit.settings import SettingsError
+from carillon.templates import actions
+from carillon.templates.routes import ROUTES, Room
+from carillon.templates.settings import TemplatesSettings
+from carillon.templates.store import TemplateStore
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+_NOBODY = UUID(int=0)
+
+
+def build(settings: TemplatesSettings) -> Service:
+    """The service; nothing is opened yet."""
+
+    @contextlib.asynccontextmanager
+    async def opened() -> AsyncIterator[Running]:
+        token = _token(settings.token_file)
+        async with (
+            open_database(settings.database_url, name="templates", size=settings.database_pool) as database,
+            open_session() as session,
+        ):
+            yield running(settings, database, _callers(session, settings, token))
+
+    return Service("templates", opened, ("/api/v1/templates",))
+
+
+def running(settings: TemplatesSettings, database: Database, authenticate: Authenticator) -> Running:
+    """The service on resources that are open."""
+    room = Room(TemplateStore(database), CompiledTemplates(), settings.default_language)
+    checks = {"database": HealthCheck(database.ping, without="nothing; workers go on with what they know", vital=True)}
+    app = build_app(
+        "templates",
+        ROUTES,
+        authenticate=authenticate,
+        state={"room": room},
+        checks=checks,
+        title="Carillon templates",
+    )
+    return Running(app, checks=checks)
+
+
+async def migrate(settings: TemplatesSettings) -> None:
+    """Bring the schema up to date."""
+    await migrate_schema(settings.database_url, "templates", MIGRATIONS)
+
+
+async def seed(settings: TemplatesSettings) -> None:
+    """Publish the demo templates where there is no template at all."""
+    async with open_database(settings.database_url, name="templates-seed", size=1) as database:
+        await actions.seed(TemplateStore(database), by=_NOBODY)
+
+
+def _token(path: Path) -> str:
+    """This service's own token. Raises SettingsError with what to do when there is none."""
+    try:
+        token = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(
+            f"CARILLON_TEMPLATES_TOKEN_FILE: cannot read {path} ({error.strerror}). `carillon migrate` makes it."
+        ) from None
+    if not token:
+        raise SettingsError(f"CARILLON_TEMPLATES_TOKEN_FILE: {path} is empty. `carillon migrate` makes it.")
+    return token
+
+
+def _callers(session: aiohttp.ClientSession, settings: TemplatesSettings, token: str) -> Authenticator:
+    return remote_authenticator(ServiceClient(session, settings.users_url, token=token))

@@ -1,0 +1,21 @@
+"""What the templates service reads from `CARILLON_TEMPLATES_*` and `CARILLON_*`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
+
+from carillon.contracts.templates import Language
+from carillon.kit.settings import Settings
+
+
+class TemplatesSettings(Settings, frozen=True, kw_only=True):
+    """The service needs its database and the users service, which knows the callers."""
+
+    database_url: Annotated[
+        str, Meta(description="PostgreSQL of this service: postgresql://user:password@host/database")
+    ]
+    database_pool: Annotated[int, Meta(ge=1, description="Most connections to PostgreSQL in one process")] = 10
+    users_url: Annotated[str, Meta(description="Root address of the users service")] = "http://127.0.0.1:8000"
+    token_file: Annotated[Path, Meta(description="File with this service's own token, made by `carillon migrate`")]
+    default_language: Annotated[Language, Meta(description="Where every language falls back to in the end")] = "en"
