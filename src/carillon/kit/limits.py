@@ -166,6 +166,7 @@ class RedisLimits:
         except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
             self._rest(error)
             return await self._counted_alone(key, per_minute, strict=strict)
+        self._away_until = 0.0
         return _allowed(float(seconds), per_minute) if passed else Refused(per_minute, float(seconds))
 
     async def forgive(self, key: str, per_minute: int, *, strict: bool = False) -> None:
