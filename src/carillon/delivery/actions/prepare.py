@@ -1,0 +1,99 @@
+"""Prepare a message: who is it for, did they agree, what does it say. Nothing is claimed or sent here."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from carillon.contracts.rendering import MissingVariable, RenderFailed, render_content
+from carillon.contracts.templates import PublishedTemplate
+from carillon.contracts.users import Contact
+from carillon.delivery.actions.tools import Tools, Work
+from carillon.delivery.domain import Ending, Refused, Suppressed, Undeliverable, Waiting, language_of, patience
+from carillon.delivery.providers import Route
+from carillon.delivery.timeline import Trail
+from carillon.kit.cache import Found
+from carillon.kit.http.client import ServiceUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Ready to be claimed and handed to `route`, which counts on being used or told `abandoned`."""
+
+    item: Any
+    route: Route
+    at_most_once: bool
+
+
+class _Away(Exception):
+    """Nobody can tell."""
+
+    def __init__(self, service: str, cause: ServiceUnavailable) -> None:
+        super().__init__(service)
+        self.service = service
+        self.retry_after = cause.retry_after
+
+
+async def prepare(work: Work, trail: Trail, tools: Tools) -> Prepared | Ending:
+    """The message as the provider gets it, or the ending that it has come to already."""
+    if work.age(tools.now()) > tools.policy.give_up:
+        return Undeliverable("gave_up", "it could not be delivered in time")
+    try:
+        contact = await _contact(work, trail, tools)
+        if not isinstance(contact, Contact):
+            return contact
+        template = await _template(work, contact, tools)
+    except _Away as away:
+        delay = patience(work.seen_before, chance=tools.chance(), at_least=away.retry_after)
+        return Waiting(f"{away.service}_away", delay)
+    if template is None:
+        return Undeliverable("template_not_found", f"no version of {work.request.template_code} is published")
+    return _routed(_composed(work, contact, template, trail, tools), template, tools)
+
+
+async def _contact(work: Work, trail: Trail, tools: Tools) -> Contact | Undeliverable | Suppressed:
+    """Whom to reach, if they agreed: the decision is taken now, not when the request was accepted."""
+    request = work.request
+    category = request.category
+    if category is None:
+        template = (await _published(work, request.language, tools)).value
+        category = template.category if template else None
+    try:
+        found = await tools.contacts.look_up(request.user_id, tools.channel.name, category)
+    except ServiceUnavailable as error:
+        raise _Away("users", error) from error
+    if found.value is None:
+        return Undeliverable("user_not_found", "the user is unknown or was erased")
+    decision = found.value.decision
+    trail.note("looked_up", tools.now(), source=found.source, rule=decision.layer)
+    return found.value if decision.allowed else Suppressed(decision.layer, decision.reason)
+
+
+async def _template(work: Work, contact: Contact, tools: Tools) -> PublishedTemplate | None:
+    return (await _published(work, work.request.language or language_of(contact.locale), tools)).value
+
+
+async def _published(work: Work, language: str | None, tools: Tools) -> Found[PublishedTemplate | None]:
+    try:
+        return await tools.templates.look_up(work.request.template_code, tools.channel.name, language)
+    except ServiceUnavailable as error:
+        raise _Away("templates", error) from error
+
+
+def _composed(work: Work, contact: Contact, template: PublishedTemplate, trail: Trail, tools: Tools) -> Any | Refused:
+    """Rendered with the request's variables and put into the channel's own form."""
+    try:
+        content = render_content(template, work.request.variables, cache=tools.compiled)
+    except MissingVariable as error:
+        return Refused(f"missing_variable: {error.name}", str(error))
+    except RenderFailed as error:
+        return Refused("render_failed", str(error))
+    trail.note("rendered", tools.now(), version=template.version, language=template.language)
+    return tools.channel.compose(work.request, contact, template, content)
+
+
+def _routed(composed: Any | Refused, template: PublishedTemplate, tools: Tools) -> Prepared | Ending:
+    if isinstance(composed, Refused):
+        return Undeliverable(composed.reason, composed.error)
+    route = tools.routes.pick()
+    if isinstance(route, float):
+        return Waiting("provider_away", max(route, 1.0))
+    return Prepared(composed, route, template.at_most_once)

@@ -1,0 +1,59 @@
+"""What the actions work with: ports, policy and bounds, given once by the composition root."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from carillon.contracts.channels import Lane
+from carillon.contracts.messages import DeliveryRequested
+from carillon.contracts.rendering import CompiledTemplates
+from carillon.delivery.domain import Policy
+from carillon.delivery.ports import Channel, Contacts, Deliveries, Reports, Templates
+from carillon.delivery.providers import Routes
+from carillon.delivery.slots import Slots
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds: how long a claim stands, and how much of it waiting for a slot plus sending may take."""
+
+    lease: float = 60.0
+    send: float = 30.0
+    ladder: tuple[float, ...] = ()
+
+    @property
+    def slot(self) -> float:
+        """Two thirds of the deadline may pass waiting for a slot, so that a send that begins has time to end."""
+        return self.send * 2 / 3
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    channel: Channel
+    contacts: Contacts
+    templates: Templates
+    deliveries: Deliveries
+    reports: Reports
+    routes: Routes
+    slots: Slots
+    policy: Policy = field(default_factory=Policy)
+    limits: Limits = field(default_factory=Limits)
+    compiled: CompiledTemplates = field(default_factory=CompiledTemplates)
+    chance: Callable[[], float] = random.random
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One message in hand. `seen_before` is the broker's hint at how often it was handed out."""
+
+    request: DeliveryRequested
+    lane: Lane
+    seen_before: int
+
+    def age(self, now: datetime) -> float:
+        """Seconds since acceptance."""
+        return max(0.0, (now - self.request.accepted_at).total_seconds())

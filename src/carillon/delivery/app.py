@@ -1,0 +1,198 @@
+"""Builds a channel worker: the only wiring of the pipeline. A channel brings its name and how it is opened."""
+
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+
+from carillon.clients.templates import TemplatesClient
+from carillon.clients.users import UsersClient
+from carillon.contracts import channels
+from carillon.contracts.channels import LANES, topology
+from carillon.delivery.actions.tools import Limits, Tools
+from carillon.delivery.consumer import LaneConsumer
+from carillon.delivery.deliveries import CoalescedDeliveries
+from carillon.delivery.domain import Policy
+from carillon.delivery.ports import Channel, Contacts, Templates
+from carillon.delivery.providers import Routes
+from carillon.delivery.reports import ReportPublisher
+from carillon.delivery.settings import WorkerSettings
+from carillon.delivery.slots import Slots
+from carillon.delivery.store import DeliveriesStore
+from carillon.kit.auth import Caller
+from carillon.kit.breaker import Breaker
+from carillon.kit.broker.open import open_broker
+from carillon.kit.broker.port import Broker
+from carillon.kit.coalescer import coalescing
+from carillon.kit.database import Database, open_database
+from carillon.kit.errors import Unauthenticated
+from carillon.kit.http.app import build_app
+from carillon.kit.http.client import ServiceClient, open_session
+from carillon.kit.http.system import HealthCheck
+from carillon.kit.service import Loop, Running, Service
+from carillon.kit.settings import SettingsError
+
+_LONGEST_REST = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """What a channel may use while it is opened, and the look-ups of the pipeline."""
+
+    session: aiohttp.ClientSession
+    users: UsersClient
+    templates: TemplatesClient
+
+
+OpenChannel = Callable[[Neighbours], AbstractAsyncContextManager[Channel]]
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """`name` is the service and its schema; `size` of the database pool follows from the lanes."""
+
+    name: str
+    channel: channels.Channel
+    settings: WorkerSettings
+    open_channel: OpenChannel
+
+
+def build_worker(worker: Worker) -> Service:
+    """A bad setting raises SettingsError here, before anything is opened."""
+    _check(worker.settings)
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Running]:
+        settings = worker.settings
+        token = read_token(settings.token_file)
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(open_database(settings.database_url, name=worker.name))
+            broker = await stack.enter_async_context(
+                open_broker(settings.broker_url, topology(settings.retry_delays), name=f"carillon-{worker.name}")
+            )
+            session = await stack.enter_async_context(open_session(connections=max(100, settings.send_slots)))
+            neighbours = _neighbours(worker, session, token)
+            channel = await stack.enter_async_context(worker.open_channel(neighbours))
+            running = await stack.enter_async_context(
+                working(worker, channel, database, broker, contacts=neighbours.users, templates=neighbours.templates)
+            )
+            watch = {"contacts": lambda: neighbours.users.watch(broker)}
+            yield Running(running.app, {**running.loops, **watch}, running.checks)
+
+    return Service(worker.name, opened)
+
+
+@asynccontextmanager
+async def working(
+    worker: Worker, channel: Channel, database: Database, broker: Broker, *, contacts: Contacts, templates: Templates
+) -> AsyncIterator[Running]:
+    """The worker among given neighbours; what it has to write is written before the block ends."""
+    settings = worker.settings
+    store = DeliveriesStore(database, schema=worker.name, channel=worker.channel, lease_seconds=settings.lease_seconds)
+    routes = Routes(channel.providers, breaker=lambda: _breaker(settings))
+    async with (
+        coalescing(store.settle, size=500, parallel=2) as settle,
+        coalescing(ReportPublisher(broker, service=worker.name), size=1000, parallel=2) as report,
+    ):
+        tools = Tools(
+            channel=channel,
+            contacts=contacts,
+            templates=templates,
+            deliveries=CoalescedDeliveries(store, settle),
+            reports=report,
+            routes=routes,
+            slots=Slots(settings.send_slots),
+            policy=_policy(settings),
+            limits=Limits(settings.lease_seconds, settings.send_seconds, settings.retry_delays),
+        )
+        checks = _checks(database, broker, routes)
+        app = build_app(worker.name, [], authenticate=_nobody, state={}, checks=checks, title=f"Carillon {worker.name}")
+        yield Running(app, _lanes(worker, broker, tools), checks)
+
+
+def _lanes(worker: Worker, broker: Broker, tools: Tools) -> Mapping[str, Loop]:
+    settings = worker.settings
+    return {
+        lane: LaneConsumer(
+            broker,
+            tools,
+            service=worker.name,
+            lane=lane,
+            size=settings.batch_size,
+            in_flight=settings.batches_in_flight,
+        ).run
+        for lane in LANES
+    }
+
+
+def _neighbours(worker: Worker, session: aiohttp.ClientSession, token: str) -> Neighbours:
+    settings = worker.settings
+    users = UsersClient(
+        ServiceClient(session, settings.users_url, token=token),
+        fresh_seconds=settings.contact_fresh_seconds,
+        stale_seconds=settings.contact_stale_seconds,
+        service=worker.name,
+    )
+    templates = TemplatesClient(
+        ServiceClient(session, settings.templates_url, token=token),
+        fresh_seconds=settings.template_fresh_seconds,
+        stale_seconds=settings.template_stale_seconds,
+        service=worker.name,
+    )
+    return Neighbours(session, users, templates)
+
+
+def _checks(database: Database, broker: Broker, routes: Routes) -> Mapping[str, HealthCheck]:
+    async def providers() -> None:
+        if down := routes.down():
+            raise ConnectionError(", ".join(down))
+
+    return {
+        "database": HealthCheck(database.ping, "Nothing is sent; messages wait in their queues.", vital=True),
+        "broker": HealthCheck(broker.ping, "Nothing new is taken; delivery resumes by itself.", vital=True),
+        "providers": HealthCheck(providers, "Messages wait without using up attempts, or take another provider."),
+    }
+
+
+def _check(settings: WorkerSettings) -> None:
+    topology(settings.retry_delays)
+    if list(settings.retry_delays) != sorted(set(settings.retry_delays)):
+        raise SettingsError("CARILLON_RETRY_DELAYS: give the delays in seconds, ascending, for example 5,30,120.")
+    if settings.send_seconds >= settings.lease_seconds:
+        raise SettingsError("CARILLON_SEND_SECONDS: must be below CARILLON_LEASE_SECONDS, or claims lapse mid-send.")
+
+
+def _policy(settings: WorkerSettings) -> Policy:
+    return Policy(
+        max_attempts=settings.max_attempts,
+        base=settings.retry_base_seconds,
+        cap=settings.retry_cap_seconds,
+        give_up=settings.give_up_seconds,
+    )
+
+
+def _breaker(settings: WorkerSettings) -> Breaker:
+    rest = settings.breaker_seconds
+    return Breaker(failures=settings.breaker_failures, rest_seconds=rest, longest_rest=max(rest, _LONGEST_REST))
+
+
+def read_token(path: Path) -> str:
+    """This service's own token. Raises SettingsError saying how to get one."""
+    try:
+        token = path.read_text().strip()
+    except OSError as error:
+        raise SettingsError(
+            f"The token file {path} cannot be read ({error.strerror}): run `carillon migrate`, or set "
+            "CARILLON_TOKEN_FILE to where the token is."
+        ) from None
+    if not token:
+        raise SettingsError(f"The token file {path} is empty: run `carillon migrate` to have it written.")
+    return token
+
+
+async def _nobody(token: str) -> Caller:
+    """A worker answers health and metrics, which need no token."""
+    del token
+    raise Unauthenticated

@@ -1,0 +1,179 @@
+"""Pure types and decisions of a delivery: what a provider may answer, what a claim may find, whether to try again."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from carillon.contracts.users import DecisionLayer
+from carillon.kit.broker.port import DeadLetter, RetryAfter
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The provider took responsibility."""
+
+    provider_message_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Permanent: the same message will be refused again. `reason` is a stable word, `error` what the provider said."""
+
+    reason: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Transient. `down` blames the provider, not the message; `unknown`: it may have been taken all the same."""
+
+    reason: str
+    error: str = ""
+    retry_after: float | None = None
+    down: bool = False
+    unknown: bool = False
+
+
+ProviderAnswer = Accepted | Refused | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The claim is ours: `claim` fences our writes, `attempt` counts tries, `lapses` those of unknown outcome."""
+
+    attempt: int
+    claim: int
+    lapses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeldElsewhere:
+    """Another worker is at it: its lease ends in `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadySent:
+    attempt: int
+    provider: str | None
+    provider_message_id: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyFailed:
+    attempt: int
+    provider: str | None
+    reason: str
+    error: str | None
+
+
+ClaimFound = Granted | HeldElsewhere | AlreadySent | AlreadyFailed
+SettledState = Literal["released", "sent", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    attempt: int
+    provider: str | None
+    provider_message_id: str | None
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Suppressed:
+    """Nothing is sent: `layer` names the rule, `reason` tells people."""
+
+    layer: DecisionLayer
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undeliverable:
+    """Failed for good."""
+
+    reason: str
+    error: str | None = None
+    attempt: int = 0
+    provider: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retrying:
+    """An attempt failed and another will follow in `delay` seconds."""
+
+    reason: str
+    error: str
+    attempt: int
+    provider: str
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Nothing was tried; look again in `delay` seconds. A `silent` one adds no line to the timeline."""
+
+    reason: str
+    delay: float
+    silent: bool = False
+
+
+Ending = Delivered | Suppressed | Undeliverable | Retrying | Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Seconds. After attempt n the wait is up to base * factor ** (n - 1), at most `cap`; `give_up` is an age."""
+
+    max_attempts: int = 8
+    base: float = 5.0
+    factor: float = 2.0
+    cap: float = 3600.0
+    give_up: float = 86_400.0
+
+
+def decide(
+    answer: Refused | Failed, attempt: int, policy: Policy, *, chance: float, age: float = 0.0
+) -> RetryAfter | DeadLetter:
+    """Exponential with full jitter: `chance` in [0, 1) picks within the range; the provider's own wish is a floor.
+
+    `attempt` counts from 1, this one included; `age` is the seconds since acceptance.
+    """
+    if isinstance(answer, Refused):
+        return DeadLetter(answer.reason)
+    if attempt >= policy.max_attempts:
+        return DeadLetter(answer.reason)
+    delay = chance * longest_delay(attempt, policy)
+    if answer.retry_after is not None:
+        delay = max(delay, min(answer.retry_after, policy.cap))
+    return DeadLetter("gave_up") if age + delay > policy.give_up else RetryAfter(delay, answer.reason)
+
+
+def longest_delay(attempt: int, policy: Policy) -> float:
+    """The upper bound of the wait after attempt number `attempt`."""
+    return min(policy.cap, policy.base * policy.factor ** min(attempt - 1, 64))
+
+
+_FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0
+
+
+def patience(seen_before: int, *, chance: float, at_least: float | None = None) -> float:
+    """How long to wait for a service that is away: 2 s at first, doubling to a minute, with jitter."""
+    longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(seen_before, 10))
+    return max(longest * (0.5 + chance / 2), at_least or 0.0)
+
+
+def rung(delay: float, ladder: tuple[float, ...]) -> float:
+    """How long `delay` may really take on a broker whose delays come in rungs."""
+    return min((step for step in ladder if step >= delay), default=max((delay, *ladder)))
+
+
+_LANGUAGE = re.compile(r"[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8}){0,3}")
+
+
+def language_of(locale: str | None) -> str | None:
+    """A person's locale (`pt_BR`, `pt-BR`) as the language to ask for; None where it is none."""
+    language = (locale or "").partition(".")[0].replace("_", "-")
+    return language if _LANGUAGE.fullmatch(language) else None

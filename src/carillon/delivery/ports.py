@@ -1,0 +1,92 @@
+"""What the pipeline needs from outside: a channel and its providers, claims, reports, and the two look-ups."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from carillon.contracts import channels
+from carillon.contracts.messages import DeliveryReported, DeliveryRequested
+from carillon.contracts.templates import Content, PublishedTemplate
+from carillon.contracts.users import Contact
+from carillon.delivery.domain import ClaimFound, ProviderAnswer, Refused, SettledState
+from carillon.kit.cache import Found
+
+
+class Provider(Protocol):
+    """One way out. It knows nothing of retries and counts nothing."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def send(self, item: Any) -> ProviderAnswer:
+        """Hand over what the channel composed; the caller bounds the time and treats what is raised as transient."""
+        ...
+
+
+class Channel(Protocol):
+    """What a channel adds: composing, and providers in order of preference."""
+
+    @property
+    def name(self) -> channels.Channel: ...
+
+    @property
+    def providers(self) -> Sequence[Provider]: ...
+
+    def compose(
+        self, request: DeliveryRequested, contact: Contact, template: PublishedTemplate, content: Content
+    ) -> Any | Refused:
+        """`content` is `template`'s, rendered. The result goes to a provider as it is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimWanted:
+    notification_id: UUID
+    generation: int
+    at_most_once: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """What became of a claim; `uncounted` gives the attempt back because nothing was tried."""
+
+    notification_id: UUID
+    generation: int
+    claim: int
+    state: SettledState
+    provider: str | None = None
+    provider_message_id: str | None = None
+    reason: str | None = None
+    error: str | None = None
+    uncounted: bool = False
+
+
+class Deliveries(Protocol):
+    """Claims and outcomes, durable. Both raise `Unavailable` while the store is away."""
+
+    async def claim(self, wanted: Sequence[ClaimWanted]) -> Sequence[ClaimFound]:
+        """One answer per wish, in order, committed."""
+        ...
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """False when another claim came in between: nothing was written."""
+        ...
+
+
+class Reports(Protocol):
+    async def __call__(self, report: DeliveryReported, /) -> None:
+        """Return once the report is durable. Raises BrokerError."""
+        ...
+
+
+class Contacts(Protocol):
+    async def look_up(
+        self, user_id: UUID, channel: channels.Channel, category: str | None
+    ) -> Found[Contact | None]: ...
+
+
+class Templates(Protocol):
+    async def look_up(
+        self, code: str, channel: channels.Channel, language: str | None
+    ) -> Found[PublishedTemplate | None]: ...

@@ -1,0 +1,130 @@
+"""Every SQL statement of a worker: claims by the database's clock, outcomes only where the claim is still ours."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from carillon.contracts.channels import Channel
+from carillon.delivery.domain import AlreadyFailed, AlreadySent, ClaimFound, Granted, HeldElsewhere
+from carillon.delivery.ports import ClaimWanted, Settlement
+from carillon.kit.database import Database, Row
+from carillon.kit.errors import Unavailable
+
+# A lapsed claim's outcome is unknown: it is tried again, but a message that may go out at most once has failed.
+_CLAIM = """
+INSERT INTO {schema}.deliveries AS d (notification_id, generation, channel, at_most_once, lease_until)
+SELECT w.notification_id, w.generation, $4, w.at_most_once, clock_timestamp() + $5 * interval '1 second'
+FROM unnest($1::uuid[], $2::int[], $3::bool[]) AS w (notification_id, generation, at_most_once)
+ORDER BY w.notification_id, w.generation
+ON CONFLICT (notification_id, generation, channel) DO UPDATE SET
+    claim = d.claim + 1,
+    attempt = d.attempt + CASE WHEN d.state = 'claimed' AND excluded.at_most_once THEN 0 ELSE 1 END,
+    state = CASE WHEN d.state = 'claimed' AND excluded.at_most_once THEN 'failed' ELSE 'claimed' END,
+    reason = CASE WHEN d.state = 'claimed' AND excluded.at_most_once THEN 'outcome_unknown' END,
+    lapses = d.lapses + CASE WHEN d.state = 'claimed' THEN 1 ELSE 0 END,
+    at_most_once = excluded.at_most_once,
+    lease_until = excluded.lease_until,
+    settled_at = NULL
+WHERE d.state = 'released' OR (d.state = 'claimed' AND d.lease_until < clock_timestamp())
+RETURNING d.notification_id, d.generation, d.state, d.attempt, d.claim, d.lapses, d.provider, d.reason, d.error
+"""
+
+_HELD = """
+SELECT d.notification_id, d.generation, d.state, d.attempt, d.provider, d.provider_message_id, d.reason, d.error,
+    d.settled_at, greatest(extract(epoch FROM d.lease_until - clock_timestamp()), 0)::float8 AS remaining
+FROM {schema}.deliveries AS d
+JOIN unnest($1::uuid[], $2::int[]) AS w (notification_id, generation) USING (notification_id, generation)
+WHERE d.channel = $3
+"""
+
+_SETTLE = """
+UPDATE {schema}.deliveries AS d SET
+    state = o.state,
+    attempt = d.attempt - o.uncounted,
+    provider = o.provider,
+    provider_message_id = o.provider_message_id,
+    reason = o.reason,
+    error = o.error,
+    settled_at = clock_timestamp()
+FROM unnest($1::uuid[], $2::int[], $3::int[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::int[])
+    AS o (notification_id, generation, claim, state, provider, provider_message_id, reason, error, uncounted)
+WHERE d.notification_id = o.notification_id AND d.generation = o.generation AND d.channel = $10
+    AND d.claim = o.claim AND d.state = 'claimed'
+RETURNING d.notification_id, d.generation, d.claim
+"""
+
+_MOMENT = 0.05
+
+
+class DeliveriesStore:
+    """Deliveries of one channel in one schema; `lease_seconds` is how long a claim stands without an outcome."""
+
+    def __init__(self, database: Database, *, schema: str, channel: Channel, lease_seconds: float) -> None:
+        self._database = database
+        self._channel = channel
+        self._lease = lease_seconds
+        self._claim, self._held, self._settle = (sql.format(schema=schema) for sql in (_CLAIM, _HELD, _SETTLE))
+
+    async def claim(self, wanted: Sequence[ClaimWanted]) -> Sequence[ClaimFound]:
+        """Claim what is free in one statement; a second one reads what others hold or have finished.
+
+        A key that is wanted twice is claimed once: its double finds it held.
+        """
+        first: dict[Any, ClaimWanted] = {}
+        for wish in wanted:
+            first.setdefault((wish.notification_id, wish.generation), wish)
+        ids, generations = [key[0] for key in first], [key[1] for key in first]
+        flags = [wish.at_most_once for wish in first.values()]
+        rows = await self._fetch(self._claim, ids, generations, flags, self._channel, self._lease)
+        found: dict[Any, ClaimFound] = {(row["notification_id"], row["generation"]): _claimed(row) for row in rows}
+        if len(found) < len(first):
+            found = {**await self._others(first, found), **found}
+        return [
+            found.get(key, HeldElsewhere(_MOMENT)) if first[key] is wish else HeldElsewhere(self._lease)
+            for wish in wanted
+            for key in [(wish.notification_id, wish.generation)]
+        ]
+
+    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
+        """Write the outcomes of claims that are still ours; True for each that was written."""
+        rows = await self._fetch(
+            self._settle,
+            [s.notification_id for s in settlements],
+            [s.generation for s in settlements],
+            [s.claim for s in settlements],
+            [s.state for s in settlements],
+            [s.provider for s in settlements],
+            [s.provider_message_id for s in settlements],
+            [s.reason for s in settlements],
+            [s.error for s in settlements],
+            [int(s.uncounted) for s in settlements],
+            self._channel,
+        )
+        written = {tuple(row) for row in rows}
+        return [(s.notification_id, s.generation, s.claim) in written for s in settlements]
+
+    async def _fetch(self, sql: str, *arguments: Any) -> list[Row]:
+        try:
+            return await self._database.fetch(sql, *arguments)
+        except asyncpg.DeadlockDetectedError as error:  # two workers over the same lapsed claims: one of them waits
+            raise Unavailable("another worker was at the same deliveries") from error
+
+    async def _others(self, first: dict[Any, ClaimWanted], found: dict[Any, ClaimFound]) -> dict[Any, ClaimFound]:
+        keys = [key for key in first if key not in found]
+        rows = await self._fetch(self._held, [k[0] for k in keys], [k[1] for k in keys], self._channel)
+        return {(row["notification_id"], row["generation"]): _held(row) for row in rows}
+
+
+def _claimed(row: Row) -> ClaimFound:
+    if row["state"] == "failed":
+        return AlreadyFailed(row["attempt"], row["provider"], row["reason"], row["error"])
+    return Granted(row["attempt"], row["claim"], row["lapses"])
+
+
+def _held(row: Row) -> ClaimFound:
+    if row["state"] == "sent":
+        return AlreadySent(row["attempt"], row["provider"], row["provider_message_id"], row["settled_at"])
+    if row["state"] == "failed":
+        return AlreadyFailed(row["attempt"], row["provider"], row["reason"], row["error"])
+    return HeldElsewhere(max(row["remaining"], _MOMENT))

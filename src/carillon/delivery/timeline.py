@@ -1,0 +1,142 @@
+"""What is told of a delivery: endings become reports with deterministic keys: telling twice adds nothing. Pure."""
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from carillon.contracts.messages import DeliveryReported, DeliveryRequested, Step, StepKind
+from carillon.contracts.statuses import (
+    RANK_DELIVERED,
+    RANK_FAILED,
+    RANK_SUPPRESSED,
+    Stage,
+    Status,
+    rank_of_retry,
+)
+from carillon.delivery.domain import Delivered, Ending, Retrying, Suppressed, Undeliverable, Waiting, rung
+
+_LONGEST_TEXT = 500
+
+
+@dataclass(slots=True)
+class Trail:
+    """What happened to a request before its ending, in order; numbered once the attempt is known."""
+
+    steps: list[tuple[StepKind, datetime, dict[str, Any]]] = field(default_factory=list)
+
+    def note(self, kind: StepKind, at: datetime, **detail: Any) -> None:
+        self.steps.append((kind, at, {name: value for name, value in detail.items() if value is not None}))
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a report needs to know of its surroundings: how late the next news may be."""
+
+    now: datetime
+    ladder: tuple[float, ...]
+    slack: float
+
+
+def report_of(request: DeliveryRequested, trail: Trail, ending: Ending, told: Told) -> DeliveryReported:
+    """The report of one ending. Waiting tells nothing of the trail: nothing was tried."""
+    status, stage, rank = _standing(ending)
+    attempt = getattr(ending, "attempt", 0)
+    own = _own_step(request.generation, ending, told.now)
+    delay = ending.delay if isinstance(ending, Retrying | Waiting) else None
+    return DeliveryReported(
+        notification_id=request.notification_id,
+        generation=request.generation,
+        rank=rank,
+        status=status,
+        stage=stage,
+        reason=own.reason if not isinstance(ending, Delivered) else None,
+        error=clean(ending.error) if isinstance(ending, Undeliverable | Retrying) and ending.error else None,
+        attempts=attempt,
+        next_expected_at=None if delay is None else _no_later(delay, told),
+        steps=[*(() if isinstance(ending, Waiting) else _walked(request, trail, attempt)), own],
+    )
+
+
+def _standing(ending: Ending) -> tuple[Status, Stage | None, int]:
+    match ending:
+        case Delivered():
+            return "delivered", None, RANK_DELIVERED
+        case Suppressed():
+            return "suppressed", None, RANK_SUPPRESSED
+        case Undeliverable():
+            return "failed", None, RANK_FAILED
+        case Retrying():
+            return "pending", "retrying", rank_of_retry(ending.attempt)
+        case Waiting():
+            return "pending", "retrying", rank_of_retry(0)
+
+
+def _own_step(generation: int, ending: Ending, now: datetime) -> Step:
+    detail: dict[str, Any] | None
+    match ending:
+        case Delivered():
+            detail = {"provider_message_id": clean(ending.provider_message_id)} if ending.provider_message_id else None
+            key = f"{generation}.{ending.attempt}.delivered"
+            return Step(
+                key=key,
+                kind="delivered",
+                at=ending.at,
+                attempt=ending.attempt,
+                provider=ending.provider,
+                detail=detail,
+            )
+        case Suppressed():
+            detail = {"rule": ending.layer}
+            return Step(
+                key=f"{generation}.0.suppressed", kind="suppressed", at=now, reason=clean(ending.reason), detail=detail
+            )
+        case Undeliverable():
+            return _failed_step(generation, ending, now)
+        case Retrying():
+            detail = {"error": clean(ending.error), "next_try_in_seconds": round(ending.delay, 1)}
+            return Step(
+                key=f"{generation}.{ending.attempt}.attempt_failed",
+                kind="attempt_failed",
+                at=now,
+                reason=clean(ending.reason),
+                attempt=ending.attempt,
+                provider=ending.provider,
+                detail=detail,
+            )
+        case Waiting():
+            return Step(key=f"{generation}.0.waiting.{ending.reason}", kind="waiting", at=now, reason=ending.reason)
+
+
+def _failed_step(generation: int, ending: Undeliverable, now: datetime) -> Step:
+    return Step(
+        key=f"{generation}.{ending.attempt}.failed",
+        kind="failed",
+        at=now,
+        reason=clean(ending.reason),
+        attempt=ending.attempt or None,
+        provider=ending.provider,
+        detail={"error": clean(ending.error)} if ending.error else None,
+    )
+
+
+def _walked(request: DeliveryRequested, trail: Trail, attempt: int) -> list[Step]:
+    return [
+        Step(
+            key=f"{request.generation}.{attempt}.{kind}",
+            kind=kind,
+            at=at,
+            attempt=attempt or None,
+            detail=detail or None,
+        )
+        for kind, at, detail in trail.steps
+    ]
+
+
+def _no_later(delay: float, told: Told) -> datetime:
+    return told.now + timedelta(seconds=rung(delay, told.ladder) + told.slack)
+
+
+def clean(text: str) -> str:
+    """A provider's words as one line that every store takes: no control characters, no lone surrogates, bounded."""
+    line = "".join(c if c.isprintable() else " " for c in text[: 4 * _LONGEST_TEXT])
+    return " ".join(line.encode("utf-8", "replace").decode().split())[:_LONGEST_TEXT]

@@ -1,0 +1,98 @@
+"""What FCM's answers mean for one device, and what the answers of all devices mean for the push."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from carillon.delivery.domain import Accepted, Failed, ProviderAnswer, Refused
+
+_OK, _BAD, _NOT_FOUND, _TOO_MANY = 200, 400, 404, 429
+_REASONS = {
+    401: "fcm_authentication_failed",
+    403: "fcm_authentication_failed",
+    404: "fcm_project_not_found",
+    429: "fcm_quota_exceeded",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The provider knows no such device any more: users shall hear of it."""
+
+    reason: str
+
+
+DeviceAnswer = Accepted | Refused | Failed | Gone
+
+
+def of_device(status: int, headers: Mapping[str, str], body: bytes) -> DeviceAnswer:
+    """One answer of `messages:send`."""
+    said = _decoded(body)
+    if status == _OK:
+        name = said.get("name")
+        return Accepted(name if isinstance(name, str) else None)
+    error = said.get("error")
+    return _of_error(status, headers, error if isinstance(error, dict) else {})
+
+
+def _of_error(status: int, headers: Mapping[str, str], error: Mapping[str, Any]) -> DeviceAnswer:
+    code, words = _code(error), f"{status} {error.get('status', '')} {error.get('message', '')}".strip()
+    if status == _NOT_FOUND and code == "UNREGISTERED":
+        return Gone("unregistered")
+    if status == _BAD:
+        return Gone("invalid_token") if _blames_token(error) else Refused("message_refused", words)
+    if code == "SENDER_ID_MISMATCH":  # the token is another project's; with a wrong account every token would be
+        return Refused("sender_id_mismatch", words)
+    reason = _REASONS.get(status, "fcm_unavailable")
+    return Failed(reason, words, retry_after=_retry_after(headers), down=status != _TOO_MANY)
+
+
+def of_all(answers: Sequence[DeviceAnswer]) -> ProviderAnswer:
+    """Delivered if one device took it; tried again only while none did and one still may."""
+    if taken := [answer for answer in answers if isinstance(answer, Accepted)]:
+        return taken[0]
+    if failed := [answer for answer in answers if isinstance(answer, Failed)]:
+        waits = [answer.retry_after for answer in failed if answer.retry_after is not None]
+        return Failed(
+            failed[0].reason,
+            failed[0].error,
+            retry_after=max(waits, default=None),
+            down=all(answer.down for answer in failed),
+            unknown=any(answer.unknown for answer in failed),
+        )
+    refused = [answer for answer in answers if isinstance(answer, Refused)]
+    return refused[0] if refused else Refused("no_valid_device", "every device of the user is gone")
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    try:
+        found = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _details(error: Mapping[str, Any]) -> list[dict[str, Any]]:
+    details = error.get("details")
+    return [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
+
+
+def _code(error: Mapping[str, Any]) -> str:
+    """FCM's own code, where the answer carries one."""
+    return next((str(detail["errorCode"]) for detail in _details(error) if "errorCode" in detail), "")
+
+
+def _blames_token(error: Mapping[str, Any]) -> bool:
+    violations = [v for detail in _details(error) for v in detail.get("fieldViolations") or () if isinstance(v, dict)]
+    if violations:
+        return all(str(violation.get("field")) == "message.token" for violation in violations)
+    return "registration token is not a valid" in str(error.get("message", ""))
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    value = headers.get("Retry-After", "")
+    seconds = float(value) if value.isascii() and value.isdigit() else None
+    return seconds if seconds is not None and math.isfinite(seconds) else None
