@@ -1,7 +1,7 @@
 """API shapes of the templates service: what workers and the gateway rely on, and what authors post and are told."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -9,13 +9,14 @@ from msgspec import UNSET, Meta, UnsetType
 
 from carillon.contracts.channels import Channel
 
+LANGUAGE: Final = r"\A[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8}){0,3}\Z"
+CATEGORY: Final = r"\A[a-z0-9][a-z0-9_.\-]{0,99}\Z"
+
 TemplateCode = Annotated[
     str, Meta(pattern=r"\A[a-z0-9][a-z0-9_.\-]{0,99}\Z", description="Lower-case code, e.g. `order_shipped`")
 ]
-Language = Annotated[
-    str, Meta(pattern=r"\A[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8}){0,3}\Z", description="BCP 47, e.g. `pt-BR`")
-]
-Category = Annotated[str, Meta(max_length=100, pattern=r"\A[a-z0-9][a-z0-9_.\-]*\Z", description="e.g. `billing`")]
+Language = Annotated[str, Meta(pattern=LANGUAGE, description="BCP 47, e.g. `pt-BR`")]
+Category = Annotated[str, Meta(pattern=CATEGORY, description="Lower-case, e.g. `billing`")]
 VariableName = Annotated[str, Meta(max_length=100, pattern=r"\A[A-Za-z_][A-Za-z0-9_]*\Z")]
 VariableType = Literal["string", "number", "boolean", "object", "array"]
 

@@ -67,10 +67,10 @@ async def seed(settings: TemplatesSettings) -> None:
         await actions.seed(TemplateStore(database), by=_NOBODY)
 
 
-def _token(path: Path) -> str:
+def _token(path: str) -> str:
     """This service's own token. Raises SettingsError with what to do when there is none."""
     try:
-        token = path.read_text(encoding="utf-8").strip()
+        token = Path(path).read_text(encoding="utf-8").strip()
     except OSError as error:
         raise SettingsError(
             f"CARILLON_TEMPLATES_TOKEN_FILE: cannot read {path} ({error.strerror}). `carillon migrate` makes it."

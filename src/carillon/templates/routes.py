@@ -7,14 +7,13 @@ from typing import Annotated, Any, Final
 import msgspec
 from litestar import Response
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody
-from msgspec import Meta
+from litestar.params import FromQuery, HeaderParameter, JSONBody, PathParameter, QueryParameter
 
 from carillon.contracts.channels import Channel
 from carillon.contracts.rendering import CompiledTemplates
 from carillon.contracts.templates import (
-    Category,
-    Language,
+    CATEGORY,
+    LANGUAGE,
     Preview,
     PreviewAsked,
     PublishedTemplate,
@@ -34,10 +33,13 @@ READ, WRITE, TAG = "templates:read", "templates:write", "templates"
 _ONE: Final = "/templates/{code:str}"
 _VERSION: Final = "/templates/{code:str}/versions/{number:int}"
 
-Page = Annotated[int, Meta(ge=1, le=1_000_000)]
-Limit = Annotated[int, Meta(ge=1, le=100)]
-Number = Annotated[int, Meta(ge=1, le=2_147_483_647)]
-Code = Annotated[str, Meta(pattern=r"\A[^\x00]*\Z", max_length=200)]
+Code = Annotated[str, PathParameter(pattern=r"\A[^\x00]*\Z", max_length=200)]
+Number = Annotated[int, PathParameter(ge=1, le=2_147_483_647)]
+Page = Annotated[int, QueryParameter(ge=1, le=1_000_000)]
+Limit = Annotated[int, QueryParameter(ge=1, le=100)]
+InCategory = Annotated[str | None, QueryParameter(pattern=CATEGORY)]
+InLanguage = Annotated[str | None, QueryParameter(pattern=LANGUAGE, description="BCP 47, e.g. `pt-BR`")]
+ExactLanguage = Annotated[str, QueryParameter(pattern=LANGUAGE, description="BCP 47; nothing falls back here")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,10 @@ async def create(request: ApiRequest, data: JSONBody[TemplateToMake]) -> Envelop
 async def list_templates(
     request: ApiRequest,
     channel: FromQuery[Channel | None] = None,
-    category: FromQuery[Category | None] = None,
+    category: InCategory = None,
     published: FromQuery[bool | None] = None,
-    page: FromQuery[Page] = 1,
-    limit: FromQuery[Limit] = 20,
+    page: Page = 1,
+    limit: Limit = 20,
 ) -> Envelope[list[Template]]:
     filters = Filters(channel, category, published)
     found, total = await _room(request).store.templates(filters, limit=limit, offset=(page - 1) * limit)
@@ -78,25 +80,23 @@ async def list_templates(
 
 
 @endpoint("GET", _ONE, needs=READ, says="One template", errors=(404,), tag=TAG)
-async def read(request: ApiRequest, code: FromPath[Code]) -> Envelope[Template]:
+async def read(request: ApiRequest, code: Code) -> Envelope[Template]:
     return Envelope(await actions.template(_room(request).store, code))
 
 
 @endpoint("PATCH", _ONE, needs=WRITE, says="Change category or at_most_once", errors=(404,), tag=TAG)
-async def change(request: ApiRequest, code: FromPath[Code], data: JSONBody[TemplateChanges]) -> Envelope[Template]:
+async def change(request: ApiRequest, code: Code, data: JSONBody[TemplateChanges]) -> Envelope[Template]:
     return Envelope(await actions.change(_room(request).store, code, data), "changed")
 
 
 @endpoint("DELETE", _ONE, needs=WRITE, says="Delete a template that is published nowhere", errors=(404, 409), tag=TAG)
-async def delete(request: ApiRequest, code: FromPath[Code]) -> Envelope[None]:
+async def delete(request: ApiRequest, code: Code) -> Envelope[None]:
     await actions.delete(_room(request).store, code)
     return Envelope(None, "deleted with all its versions")
 
 
 @endpoint("POST", f"{_ONE}/versions", needs=WRITE, says="Add a version", status=201, errors=(404,), tag=TAG)
-async def add_version(
-    request: ApiRequest, code: FromPath[Code], data: JSONBody[VersionToMake]
-) -> Envelope[TemplateVersion]:
+async def add_version(request: ApiRequest, code: Code, data: JSONBody[VersionToMake]) -> Envelope[TemplateVersion]:
     room = _room(request)
     made = await actions.add_version(
         room.store, code, data, by=request.auth.caller_id, default_language=room.default_language
@@ -107,31 +107,29 @@ async def add_version(
 @endpoint("GET", f"{_ONE}/versions", needs=READ, says="List versions, newest first", errors=(404,), tag=TAG)
 async def list_versions(
     request: ApiRequest,
-    code: FromPath[Code],
+    code: Code,
     channel: FromQuery[Channel | None] = None,
-    language: FromQuery[Language | None] = None,
-    page: FromQuery[Page] = 1,
-    limit: FromQuery[Limit] = 20,
+    language: InLanguage = None,
+    page: Page = 1,
+    limit: Limit = 20,
 ) -> Envelope[list[TemplateVersion]]:
     found, total = await actions.versions(_room(request).store, code, channel, language, limit=limit, page=page)
     return page_of(found, total=total, limit=limit, page=page)  # type: ignore[return-value]
 
 
 @endpoint("GET", _VERSION, needs=READ, says="One version", errors=(404,), tag=TAG)
-async def read_version(
-    request: ApiRequest, code: FromPath[Code], number: FromPath[Number]
-) -> Envelope[TemplateVersion]:
+async def read_version(request: ApiRequest, code: Code, number: Number) -> Envelope[TemplateVersion]:
     return Envelope(await actions.version(_room(request).store, code, number))
 
 
 @endpoint("POST", f"{_VERSION}/publish", needs=WRITE, says="Publish a version, or roll back", errors=(404,), tag=TAG)
-async def publish(request: ApiRequest, code: FromPath[Code], number: FromPath[Number]) -> Envelope[TemplateVersion]:
+async def publish(request: ApiRequest, code: Code, number: Number) -> Envelope[TemplateVersion]:
     published = await actions.publish(_room(request).store, code, number, by=request.auth.caller_id)
     return Envelope(published, f"published for {published.channel} in {published.language}")
 
 
 @endpoint("POST", f"{_ONE}/preview", needs=READ, says="Render with given variables", errors=(404,), tag=TAG)
-async def preview(request: ApiRequest, code: FromPath[Code], data: JSONBody[PreviewAsked]) -> Envelope[Preview]:
+async def preview(request: ApiRequest, code: Code, data: JSONBody[PreviewAsked]) -> Envelope[Preview]:
     room = _room(request)
     found = await actions.preview(room.store, code, data, default_language=room.default_language, cache=room.cache)
     return Envelope(found, "rendered" if found.rendered else "not rendered: see missing and error")
@@ -148,9 +146,9 @@ async def preview(request: ApiRequest, code: FromPath[Code], data: JSONBody[Prev
 )
 async def published(
     request: ApiRequest,
-    code: FromPath[Code],
+    code: Code,
     channel: FromQuery[Channel],
-    language: FromQuery[Language | None] = None,
+    language: InLanguage = None,
     if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
 ) -> Response[Envelope[PublishedTemplate]]:
     room = _room(request)
@@ -165,7 +163,10 @@ async def published(
 
 @endpoint("DELETE", f"{_ONE}/published", needs=WRITE, says="Publish nothing there any more", errors=(404,), tag=TAG)
 async def withdraw(
-    request: ApiRequest, code: FromPath[Code], channel: FromQuery[Channel], language: FromQuery[Language]
+    request: ApiRequest,
+    code: Code,
+    channel: FromQuery[Channel],
+    language: Annotated[str, QueryParameter(pattern=LANGUAGE)],
 ) -> Envelope[Template]:
     return Envelope(await actions.withdraw(_room(request).store, code, channel, language), "withdrawn")
 
