@@ -1,0 +1,72 @@
+"""Announcing: every committed change is told at least once, also when the broker is away for a while."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import pytest
+
+from carillon.kit.broker.port import BrokerUnavailable
+from carillon.kit.ids import uuid7
+from carillon.users.actions.announcing import announce_batch
+from carillon.users.domain import WaitingEvent
+
+
+@dataclass
+class FakeOutbox:
+    waiting: dict[UUID, WaitingEvent] = field(default_factory=dict)
+    claimed: set[UUID] = field(default_factory=set)
+
+    def add(self) -> UUID:
+        event = WaitingEvent(uuid7(), "users.events", {"user_id": str(uuid7()), "version": 2})
+        self.waiting[event.event_id] = event
+        return event.event_id
+
+    async def claim(self, *, size: int, lease_seconds: float) -> list[WaitingEvent]:
+        free = [event for event in self.waiting.values() if event.event_id not in self.claimed][:size]
+        self.claimed |= {event.event_id for event in free}
+        return free
+
+    async def settle(self, event_ids: Sequence[UUID]) -> None:
+        for event_id in event_ids:
+            del self.waiting[event_id]
+
+    async def give_back(self, event_ids: Sequence[UUID]) -> None:
+        self.claimed -= set(event_ids)
+
+
+@dataclass
+class FakeAnnouncer:
+    heard: list[bytes] = field(default_factory=list)
+    fails_after: int = 10_000
+
+    async def announce(self, topic: str, body: bytes) -> None:
+        if len(self.heard) >= self.fails_after:
+            raise BrokerUnavailable("away")
+        self.heard.append(body)
+
+
+async def test_what_waits_is_announced_once_and_gone() -> None:
+    outbox, announcer = FakeOutbox(), FakeAnnouncer()
+    for _ in range(3):
+        outbox.add()
+
+    assert await announce_batch(outbox, announcer) == 3
+    assert await announce_batch(outbox, announcer) == 0
+
+    assert len(announcer.heard) == 3
+    assert outbox.waiting == {}
+
+
+async def test_what_could_not_be_announced_is_free_for_the_next_try() -> None:
+    outbox, announcer = FakeOutbox(), FakeAnnouncer(fails_after=2)
+    for _ in range(5):
+        outbox.add()
+
+    with pytest.raises(BrokerUnavailable):
+        await announce_batch(outbox, announcer)
+
+    assert len(outbox.waiting) == 3
+    announcer.fails_after = 10_000
+    assert await announce_batch(outbox, announcer) == 3
+    assert len(set(announcer.heard)) == 5
