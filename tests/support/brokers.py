@@ -1,18 +1,23 @@
 """Every adapter of the broker port behind one face, so that one suite runs against all of them."""
 
 import asyncio
+import json
 import secrets
+import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Protocol
 
 from carillon.kit.broker.open import open_broker
 from carillon.kit.broker.port import Broker, Delivery, Done, Handler, Outcome, Topology, Tuning
 from carillon.kit.broker.postgres.schema import migrate_broker
 from tests.support.postgres import PostgresServer
+from tests.support.processes import dies_with_parent
 from tests.support.rabbitmq import RabbitServer
 
+REPOSITORY = Path(__file__).parents[2]
 BRISK = Tuning(connect_timeout=5.0, publish_timeout=10.0, drain_timeout=10.0, lease=2.0, redelivery_delay=0.05)
 
 
@@ -108,3 +113,33 @@ async def consuming(
         task.cancel()
         with suppress(asyncio.CancelledError):
             await asyncio.wait_for(task, 30)
+
+
+@asynccontextmanager
+async def slow_consumer(ground: Ground, tuning: Tuning = BRISK) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a consumer process that holds its messages until it is told, killed with -9 at the end."""
+    told = {"url": ground.url, "topology": asdict(ground.topology), "tuning": asdict(tuning)}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.support.slow_consumer", json.dumps(told)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        cwd=REPOSITORY,
+        preexec_fn=dies_with_parent(),
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+async def line_of(process: asyncio.subprocess.Process, *, within: float = 20) -> list[str]:
+    """Return the words of the next line that is not a log line."""
+    assert process.stdout is not None
+    async with asyncio.timeout(within):
+        while True:
+            words = (await process.stdout.readline()).decode().split()
+            assert words, "the process has ended"
+            if words[0] in {"holds", "finished"}:
+                return words
