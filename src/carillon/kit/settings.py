@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import msgspec
@@ -40,7 +41,7 @@ def load(kind: type[S], service: str, environ: Mapping[str, str] | None = None, 
                 found[field.name], names[field.name] = _parse(env[name], hints[field.name]), name
                 break
     try:
-        return msgspec.convert(found, kind, strict=False)
+        return msgspec.convert(found, kind, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise SettingsError(_sentence(str(error), names, service)) from None
 
@@ -57,6 +58,12 @@ def variables(kind: type[Settings], service: str) -> Iterator[Variable]:
         default = "(required)" if field.required else _shown(field)
         meta = next((m for m in get_args(hints[field.name])[1:] if isinstance(m, msgspec.Meta)), msgspec.Meta())
         yield Variable(variable(service, field.name), default, meta.description or "")
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path:
+        return Path(value)
+    raise NotImplementedError(f"a setting cannot be a {kind.__name__}")
 
 
 def _parse(text: str, hint: Any) -> Any:

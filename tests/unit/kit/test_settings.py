@@ -1,5 +1,6 @@
 """Settings come from `CARILLON_*`; a mistake names its variable."""
 
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -14,6 +15,7 @@ class Example(Settings, frozen=True, kw_only=True):
     delays: Annotated[tuple[float, ...], Meta(description="Seconds")] = (1.0, 2.0)
     open_door: bool = False
     redis_url: str | None = None
+    data_dir: Annotated[Path, Meta(description="A folder")] = Path(".carillon")
 
 
 def test_a_services_own_variable_wins_over_the_shared_one_and_both_over_what_is_given() -> None:
@@ -23,9 +25,14 @@ def test_a_services_own_variable_wins_over_the_shared_one_and_both_over_what_is_
 
 
 def test_lists_numbers_and_truth_values_are_read_from_text() -> None:
-    environ = {"CARILLON_DATABASE_URL": "x", "CARILLON_DELAYS": "0.5, 3", "CARILLON_OPEN_DOOR": "true"}
+    environ = {
+        "CARILLON_DATABASE_URL": "x",
+        "CARILLON_DELAYS": "0.5, 3",
+        "CARILLON_OPEN_DOOR": "true",
+        "CARILLON_DATA_DIR": "/x",
+    }
     found = load(Example, "users", environ)
-    assert (found.delays, found.open_door) == ((0.5, 3.0), True)
+    assert (found.delays, found.open_door, found.data_dir) == ((0.5, 3.0), True, Path("/x"))
 
 
 @pytest.mark.parametrize(
