@@ -80,12 +80,21 @@ def read_owner(home: Path) -> Owner | None:
         return None
 
 
+def is_copy(folder: DataFolder, home: Path) -> bool:
+    """Tell whether `home` belongs to another data folder, of which `folder` is a copy."""
+    owner = read_owner(home)
+    if owner is None or owner.data_dir == folder.path:
+        return False
+    pointer = owner.data_dir / folder.pointer.name
+    return pointer.is_symlink() and pointer.resolve() == home
+
+
 def _follow(folder: DataFolder) -> Path:
     home = folder.pointer.resolve()
     owner = read_owner(home)
     if owner is None:
         raise EmbeddedPostgresError(f"{home / OWNER_FILE} is damaged; remove {folder.path} to start anew")
-    if owner.data_dir != folder.path and _points_to(owner.data_dir / folder.pointer.name, home):
+    if is_copy(folder, home):
         raise EmbeddedPostgresError(
             f"{folder.path} is a copy of {owner.data_dir}, whose PostgreSQL data stays in {home}; "
             f"remove {folder.path} to start anew, or use {owner.data_dir}"
@@ -104,10 +113,6 @@ def _bind(home: Path, folder: DataFolder, *, identity: str) -> None:
     (home / LIFE_LINE).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         (home / LIFE_LINE).hardlink_to(folder.lock_file)
-
-
-def _points_to(pointer: Path, home: Path) -> bool:
-    return pointer.is_symlink() and pointer.resolve() == home
 
 
 def _shelter(folder: DataFolder) -> Path:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from carillon.kit.embedded_postgres.errors import explained
 from carillon.kit.embedded_postgres.folder import DataFolder, claimed
+from carillon.kit.embedded_postgres.home import is_copy
 from carillon.kit.embedded_postgres.survivors import end_survivors
 
 
@@ -15,14 +16,14 @@ async def remove_embedded_postgres(data_dir: Path) -> None:
         return
     with claimed(data_dir) as folder, explained(folder.path):
         home = folder.pointer.resolve()
-        await end_survivors(home)
-        await to_thread(_remove, folder, home)
+        if not is_copy(folder, home):
+            await end_survivors(home)
+            await to_thread(shutil.rmtree, home, ignore_errors=not home.exists())
+        await to_thread(_remove_files, folder)
 
 
-def _remove(folder: DataFolder, home: Path) -> None:
+def _remove_files(folder: DataFolder) -> None:
     if folder.pointer.is_symlink():
         folder.pointer.unlink()
-    if home.is_dir():
-        shutil.rmtree(home)
     for leftover in (folder.identity_file, folder.log, folder.former_log):
         leftover.unlink(missing_ok=True)

@@ -71,7 +71,7 @@ async def running_parent(data_dir: Path, *uid: int) -> AsyncIterator[Parent]:
     try:
         yield Parent(process, **json.loads(await first_line(process)))
     finally:  # the end of its input ends it in good order
-        await asyncio.wait_for(process.communicate(), DEADLINE_S)
+        await asyncio.wait_for(process.communicate(b""), DEADLINE_S)
 
 
 async def query(postgres: EmbeddedPostgres | str, statement: str, *values: object) -> object:
@@ -97,7 +97,8 @@ async def data_dir(tmp_path: Path) -> AsyncIterator[Path]:
     """Give a data folder that does not exist yet; as root the server's user cannot reach it."""
     folder = tmp_path / ".carillon"
     yield folder
-    await remove_embedded_postgres(folder)
+    for used in await asyncio.to_thread(os.listdir, tmp_path):
+        await remove_embedded_postgres(tmp_path / used)
 
 
 @pytest.fixture

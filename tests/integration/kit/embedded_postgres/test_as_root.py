@@ -144,13 +144,17 @@ async def test_a_moved_data_folder_keeps_its_rows_although_another_takes_its_pla
 
 
 async def test_a_copied_data_folder_never_shares_the_data_of_the_first(data_dir: Path) -> None:
-    async with embedded_postgres(data_dir):
-        pass
+    async with embedded_postgres(data_dir) as postgres:
+        await query(postgres, "CREATE TABLE kept AS SELECT 42 AS answer")
     copy = data_dir.with_name("copy")
     await asyncio.to_thread(shutil.copytree, data_dir, copy, symlinks=True)
 
     with pytest.raises(EmbeddedPostgresError, match=f"is a copy of {data_dir}, whose PostgreSQL data stays in"):
         await _start(copy)
+
+    await remove_embedded_postgres(copy)
+    async with embedded_postgres(data_dir) as postgres:
+        assert await query(postgres, "SELECT answer FROM kept") == 42
 
 
 async def test_a_copy_inside_a_reachable_folder_is_a_cluster_of_its_own(reachable_data_dir: Path) -> None:
@@ -229,7 +233,7 @@ async def test_a_user_without_a_name_is_told_what_is_missing(reachable_folder: P
 
     process = await spawn_parent(reachable_folder / ".carillon", NAMELESS)
     message = await first_line(process)
-    await process.communicate()
+    await process.communicate(b"")
 
     assert message.startswith(f"refused: user {NAMELESS} has no name on this system")
 
@@ -241,7 +245,7 @@ async def test_an_ordinary_user_is_refused_what_is_not_theirs(reachable_data_dir
 
     process = await spawn_parent(reachable_data_dir, ORDINARY)
     message = await first_line(process)
-    await process.communicate()
+    await process.communicate(b"")
 
     assert message.startswith(f"refused: cannot write to the data folder {reachable_data_dir}")
     assert message.endswith("make it writable or set CARILLON_DATA_DIR to another folder\n")

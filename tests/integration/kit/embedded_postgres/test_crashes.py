@@ -185,8 +185,11 @@ async def test_a_server_that_keeps_dying_fails_the_context_with_the_reason(data_
 
 
 async def test_a_data_folder_removed_while_running_fails_the_context_and_a_new_start_is_fresh(data_dir: Path) -> None:
+    homes = []
+
     async def remove_while_running() -> None:
         async with embedded_postgres(data_dir) as postgres:
+            homes.append(postgres.pid_file.parents[1])
             await query(postgres, "CREATE TABLE former ()")
             pid = postgres.pid
             await asyncio.to_thread(shutil.rmtree, data_dir)
@@ -199,12 +202,15 @@ async def test_a_data_folder_removed_while_running_fails_the_context_and_a_new_s
     with pytest.raises(EmbeddedPostgresError, match="was removed while PostgreSQL ran; start again"):
         await remove_while_running()
 
+    for home in homes:
+        await asyncio.to_thread(shutil.rmtree, home, ignore_errors=True)
+
 
 async def test_an_initdb_that_was_killed_in_the_middle_is_done_again(data_dir: Path) -> None:
     process = await spawn_parent(data_dir)
     await eventually(partial(found, data_dir, "postgres/draft-*/data/base/1/*"), every=0.001)
     process.kill()
-    await process.communicate()
+    await process.communicate(b"")
     assert not found(data_dir, "postgres/data")
 
     async with embedded_postgres(data_dir) as postgres:
@@ -257,7 +263,7 @@ async def test_a_second_process_is_told_the_number_of_the_first(data_dir: Path) 
     async with running_parent(data_dir) as parent:
         second = await spawn_parent(data_dir)
         refusal = await first_line(second)
-        await second.communicate()
+        await second.communicate(b"")
 
         assert f"is in use by process {parent.process.pid}; stop it or set CARILLON_DATA_DIR" in refusal
         assert second.returncode == 1
