@@ -73,6 +73,7 @@ class Due(msgspec.Struct, frozen=True):
     queue: str
     correlation_id: str
     body: bytes
+    lease_until: datetime
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

@@ -77,7 +77,7 @@ async def relay_once(terms: Relaying) -> Relayed:
         _count(sent)
         _log.info("outbox_relayed", published=len(sent), failed=len(failed))
     if failed:
-        await terms.outbox.give_back(sorted(failed), rest_seconds=rest)
+        await terms.outbox.give_back([d for d in due if d.notification_id in failed], rest_seconds=rest)
     return Relayed(len(due), len(sent), trouble)
 
 

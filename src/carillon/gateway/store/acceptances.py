@@ -23,7 +23,7 @@ WITH given AS (
     ON CONFLICT DO NOTHING
     RETURNING notification_id
 ), mine AS MATERIALIZED (
-    -- Mostly all are fresh; a join would be planned for ten rows and walk through five hundred squared.
+    -- Mostly all are fresh; then there is nothing to compare.
     SELECT * FROM given
     WHERE (SELECT count(*) FROM fresh) = cardinality($1) OR id = ANY(ARRAY(SELECT notification_id FROM fresh))
 ), kept AS (
@@ -41,11 +41,17 @@ RETURNING notification_id
 """
 
 FIND = f"""
-SELECT k.caller_id, k.request_id, k.body_hash, n.id, n.status, {STAGE}
+SELECT asked.caller_id, asked.request_id, k.body_hash, n.*
 FROM unnest($1::uuid[], $2::text[]) AS asked (caller_id, request_id)
-JOIN gateway.idempotency_keys k ON k.caller_id = asked.caller_id AND k.request_id = asked.request_id
-JOIN gateway.notifications n ON n.id = k.notification_id
-"""  # noqa: S608 - a constant of ours
+CROSS JOIN LATERAL (
+    SELECT k.body_hash, k.notification_id FROM gateway.idempotency_keys k
+    WHERE k.caller_id = asked.caller_id AND k.request_id = asked.request_id
+    OFFSET 0
+) AS k
+CROSS JOIN LATERAL (
+    SELECT n.id, n.status, {STAGE} FROM gateway.notifications n WHERE n.id = k.notification_id OFFSET 0
+) AS n
+"""  # noqa: S608 - a constant of ours; OFFSET 0 keeps the order of the look-ups
 
 _Key = tuple[UUID, str]
 

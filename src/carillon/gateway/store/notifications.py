@@ -20,8 +20,8 @@ SELECT {_COLUMNS} FROM gateway.notifications n WHERE n.id = $1 AND ($2::uuid IS 
 """  # noqa: S608 - constants of ours, here and below
 
 OF_REQUEST = f"""
-SELECT {_COLUMNS} FROM gateway.idempotency_keys k JOIN gateway.notifications n ON n.id = k.notification_id
-WHERE k.caller_id = $1 AND k.request_id = $2
+SELECT {_COLUMNS} FROM gateway.notifications n
+WHERE n.id = (SELECT notification_id FROM gateway.idempotency_keys WHERE caller_id = $1 AND request_id = $2)
 """  # noqa: S608
 
 STEPS = """

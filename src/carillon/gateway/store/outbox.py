@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from uuid import UUID
 
 from carillon.gateway.domain import Due, queued
 from carillon.kit.database import Database
@@ -18,16 +17,15 @@ WHERE notification_id = ANY(ARRAY(
     LIMIT $1
     FOR UPDATE SKIP LOCKED
 ))
-RETURNING notification_id, generation, queue, correlation_id, body
+RETURNING notification_id, generation, queue, correlation_id, body, lease_until
 """
 
 SETTLE = """
 WITH sent AS (
-    SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[], $4::timestamptz[], $5::jsonb[])
-        AS s (notification_id, generation, key, at, detail)
+    SELECT * FROM unnest($1::uuid[], $3::text[], $4::timestamptz[], $5::jsonb[])
+        AS s (notification_id, key, at, detail)
 ), gone AS (
-    DELETE FROM gateway.outbox o USING sent
-    WHERE o.notification_id = sent.notification_id AND o.generation = sent.generation
+    DELETE FROM gateway.outbox WHERE notification_id = ANY($1::uuid[]) AND lease_until = $2
 )
 INSERT INTO gateway.notification_events (notification_id, key, kind, at, detail)
 SELECT notification_id, key, 'queued', at, detail FROM sent ORDER BY notification_id
@@ -36,8 +34,8 @@ ON CONFLICT DO NOTHING
 
 GIVE_BACK = """
 UPDATE gateway.outbox
-SET lease_until = NULL, available_at = greatest(available_at, now() + $2 * interval '1 second')
-WHERE notification_id = ANY($1::uuid[])
+SET lease_until = NULL, available_at = greatest(available_at, now() + $3 * interval '1 second')
+WHERE notification_id = ANY($1::uuid[]) AND lease_until = $2
 """
 
 WAITING = "SELECT count(*) FROM gateway.outbox WHERE available_at <= now()"
@@ -54,20 +52,24 @@ class Outbox:
         return [Due(*row) for row in await self._database.fetch(CLAIM, size, lease_seconds)]
 
     async def settle(self, sent: Sequence[Due], at: datetime) -> None:
-        """Remove what the broker has confirmed and note it in the timelines, in one statement."""
+        """Remove what the broker has confirmed and note it in the timelines, in one statement.
+
+        `sent` is of one claim. A row that another relay has leased since, or that was queued anew, stays.
+        """
         steps = [queued(due, at) for due in sent]
         await self._database.execute(
             SETTLE,
             [due.notification_id for due in sent],
-            [due.generation for due in sent],
+            sent[0].lease_until,
             [step.key for step in steps],
             [step.at for step in steps],
             [step.detail for step in steps],
         )
 
-    async def give_back(self, keys: Sequence[UUID], *, rest_seconds: float) -> None:
-        """End leases early; these rows are taken again after the rest at the soonest."""
-        await self._database.execute(GIVE_BACK, keys, rest_seconds)
+    async def give_back(self, unsent: Sequence[Due], *, rest_seconds: float) -> None:
+        """End the leases of one claim early; these rows are taken again after the rest at the soonest."""
+        keys = [due.notification_id for due in unsent]
+        await self._database.execute(GIVE_BACK, keys, unsent[0].lease_until, rest_seconds)
 
     async def waiting(self) -> int:
         """How many could be sent now."""

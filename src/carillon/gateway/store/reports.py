@@ -16,14 +16,14 @@ WITH locked AS MATERIALIZED (
 ), changed AS (
     UPDATE gateway.notifications n
     SET status = r.status, stage = r.stage, generation = r.generation, rank = r.rank, reason = r.reason,
-        error = r.error, attempts = greatest(n.attempts, r.attempts), next_expected_at = r.next_expected_at,
-        updated_at = now()
+        error = r.error, next_expected_at = r.next_expected_at, updated_at = now(),
+        attempts = CASE WHEN r.generation > n.generation THEN r.attempts ELSE greatest(n.attempts, r.attempts) END
     FROM unnest(
         $1::uuid[], $2::integer[], $3::integer[], $4::text[], $5::text[], $6::text[], $7::text[], $8::integer[],
         $9::timestamptz[]
     ) AS r (id, generation, rank, status, stage, reason, error, attempts, next_expected_at)
     WHERE (SELECT count(*) FROM locked) > 0
-      AND n.id = r.id AND (r.generation, r.rank) > (n.generation, n.rank)
+      AND n.id = r.id AND n.id = ANY($1::uuid[]) AND (r.generation, r.rank) > (n.generation, n.rank)
 ), noted AS (
     INSERT INTO gateway.notification_events (notification_id, key, kind, at, reason, attempt, provider, detail)
     SELECT * FROM unnest(
