@@ -1,0 +1,162 @@
+"""Claims on a real PostgreSQL: one winner, fenced outcomes, leases by the database's clock."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from carillon.delivery.domain import AlreadyFailed, AlreadySent, ClaimFound, Granted, HeldElsewhere, SettledState
+from carillon.delivery.ports import ClaimWanted, Settlement
+from carillon.delivery.store import DeliveriesStore
+from carillon.kit.database import Database, open_database
+from carillon.kit.ids import uuid7
+
+
+def store_on(database: Database, *, lease: float = 60) -> DeliveriesStore:
+    return DeliveriesStore(database, schema="email_worker", channel="email", lease_seconds=lease)
+
+
+@pytest.fixture
+async def mine(migrated: str) -> AsyncIterator[Database]:
+    async with open_database(migrated, name="mine") as database:
+        yield database
+
+
+@pytest.fixture
+async def theirs(migrated: str) -> AsyncIterator[Database]:
+    async with open_database(migrated, name="theirs") as database:
+        yield database
+
+
+def wanted(*ids: UUID, at_most_once: bool = False) -> list[ClaimWanted]:
+    return [ClaimWanted(notification_id, 0, at_most_once) for notification_id in ids]
+
+
+async def claim(store: DeliveriesStore, notification_id: UUID, *, at_most_once: bool = False) -> ClaimFound:
+    (found,) = await store.claim(wanted(notification_id, at_most_once=at_most_once))
+    return found
+
+
+def settled(notification_id: UUID, claim: int, state: SettledState = "sent") -> Settlement:
+    settlement = Settlement(notification_id, 0, claim, "sent", provider="smtp", provider_message_id="queued as 1")
+    return replace(settlement, state=state)
+
+
+async def test_of_two_workers_that_race_for_the_same_messages_each_message_has_one_winner(
+    mine: Database, theirs: Database
+) -> None:
+    ids = [uuid7() for _ in range(400)]
+    backwards = list(reversed(ids))
+    rounds = [(ids[n : n + 50], backwards[n : n + 50]) for n in range(0, 400, 50)]
+
+    async def all_of(store: DeliveriesStore, batches: Sequence[Sequence[UUID]]) -> dict[UUID, ClaimFound]:
+        answers = await asyncio.gather(*(store.claim(wanted(*batch)) for batch in batches))
+        return {
+            key: found
+            for batch, answer in zip(batches, answers, strict=True)
+            for key, found in zip(batch, answer, strict=True)
+        }
+
+    first, second = await asyncio.gather(
+        all_of(store_on(mine), [batch for batch, _ in rounds]), all_of(store_on(theirs), [batch for _, batch in rounds])
+    )
+
+    for key in ids:
+        kinds = {type(first[key]), type(second[key])}
+        assert kinds == {Granted, HeldElsewhere}, kinds
+
+
+async def test_a_live_claim_tells_how_long_it_still_stands(mine: Database, theirs: Database) -> None:
+    key = uuid7()
+    assert await claim(store_on(mine), key) == Granted(1, 1)
+
+    held = await claim(store_on(theirs), key)
+    assert isinstance(held, HeldElsewhere)
+    assert 50 < held.seconds <= 60
+
+
+async def test_a_lapsed_claim_is_the_next_workers_and_the_old_one_can_write_nothing_any_more(
+    mine: Database, theirs: Database
+) -> None:
+    key = uuid7()
+    old = await claim(store_on(mine, lease=0), key)
+    new = await claim(store_on(theirs), key)
+    assert isinstance(old, Granted)
+    assert new == Granted(attempt=2, claim=2, lapses=1)
+
+    assert await store_on(mine).settle([settled(key, old.claim, "failed")]) == [False]
+    assert await store_on(theirs).settle([settled(key, 2)]) == [True]
+    assert await store_on(mine).settle([settled(key, old.claim, "released")]) == [False]
+    found = await claim(store_on(mine), key)
+    assert isinstance(found, AlreadySent)
+    assert (found.attempt, found.provider, found.provider_message_id) == (2, "smtp", "queued as 1")
+
+
+async def test_the_holder_of_a_lapsed_claim_that_nobody_took_may_still_write(mine: Database) -> None:
+    key, store = uuid7(), store_on(mine, lease=0)
+    await claim(store, key)
+    assert await store.settle([settled(key, 1)]) == [True]
+
+
+async def test_a_released_claim_is_free_at_once_and_its_attempt_counts(mine: Database) -> None:
+    key, store = uuid7(), store_on(mine)
+    await claim(store, key)
+    await store.settle([settled(key, 1, "released")])
+
+    assert await claim(store, key) == Granted(attempt=2, claim=2)
+
+
+async def test_a_claim_given_back_unused_counts_nothing_but_its_number_is_never_used_again(mine: Database) -> None:
+    key, store = uuid7(), store_on(mine)
+    await claim(store, key)
+    await store.settle([replace(settled(key, 1, "released"), uncounted=True)])
+
+    assert await claim(store, key) == Granted(attempt=1, claim=2)
+    assert await store.settle([settled(key, 1)]) == [False]
+
+
+async def test_what_failed_stays_failed_and_tells_why(mine: Database) -> None:
+    key, store = uuid7(), store_on(mine)
+    await claim(store, key)
+    failed = replace(settled(key, 1, "failed"), reason="recipient_refused", error="550 no")
+    assert await store.settle([failed]) == [True]
+
+    assert await claim(store, key) == AlreadyFailed(1, "smtp", "recipient_refused", "550 no")
+
+
+async def test_a_lapsed_claim_of_an_at_most_once_message_has_failed_for_good(mine: Database) -> None:
+    key = uuid7()
+    await claim(store_on(mine, lease=0), key, at_most_once=True)
+
+    for _ in range(2):
+        found = await claim(store_on(mine), key, at_most_once=True)
+        assert found == AlreadyFailed(1, None, "outcome_unknown", None)
+
+
+async def test_a_message_that_comes_twice_in_one_batch_is_claimed_once(mine: Database) -> None:
+    key, other = uuid7(), uuid7()
+    first, twin, neighbour = await store_on(mine).claim(wanted(key, key, other))
+
+    assert (first, neighbour) == (Granted(1, 1), Granted(1, 1))
+    assert isinstance(twin, HeldElsewhere)
+
+
+async def test_a_generation_is_a_delivery_of_its_own(mine: Database) -> None:
+    key, store = uuid7(), store_on(mine)
+    found = await store.claim([ClaimWanted(key, 0, at_most_once=False), ClaimWanted(key, 1, at_most_once=False)])
+    assert found == [Granted(1, 1), Granted(1, 1)]
+    assert await store.settle([settled(key, 1)]) == [True]
+
+    assert isinstance((await store.claim([ClaimWanted(key, 1, at_most_once=False)]))[0], HeldElsewhere)
+
+
+async def test_outcomes_of_many_claims_are_written_together_each_by_its_own_right(mine: Database) -> None:
+    ids, store = [uuid7() for _ in range(50)], store_on(mine)
+    await store.claim(wanted(*ids))
+    written = await store.settle([settled(key, 1 + number % 2) for number, key in enumerate(ids)])
+
+    assert written == [number % 2 == 0 for number in range(50)]
+    states = await mine.fetch("SELECT state, count(*) FROM email_worker.deliveries GROUP BY state ORDER BY state")
+    assert [tuple(row) for row in states] == [("claimed", 25), ("sent", 25)]

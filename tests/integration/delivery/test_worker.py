@@ -1,0 +1,158 @@
+"""From a published request to a report in the status queue: real PostgreSQL, HTTP and SMTP."""
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from carillon.contracts.channels import queue_of
+from carillon.kit.broker.port import REASON_HEADER, Message
+from carillon.kit.settings import SettingsError
+from tests.integration.delivery.house import NO, House
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.timeout(90)
+
+
+async def test_requests_of_every_lane_become_mails_and_reports(neighbours: House) -> None:
+    requests = [neighbours.request(neighbours.person(f"user{n}@example.com")) for n in range(120)]
+    await neighbours.publish(*requests[:100])
+    await neighbours.publish(*requests[100:110], lane="high")
+    await neighbours.publish(*requests[110:], lane="bulk")
+
+    async with neighbours.worker():
+        await eventually(lambda: len(neighbours.reports) >= 120, within=30)
+
+    assert {neighbours.status(request) for request in requests} == {"delivered"}
+    assert sorted(mail.recipient for mail in neighbours.smtp.mails) == sorted(
+        f"user{n}@example.com" for n in range(120)
+    )
+    assert neighbours.questions < 30
+    report = neighbours.told(requests[0], "delivered")[0]
+    assert [step.kind for step in report.steps] == ["looked_up", "rendered", "delivered"]
+
+
+async def test_a_duplicate_that_arrives_after_the_mail_went_out_is_told_again_and_not_sent_again(
+    neighbours: House,
+) -> None:
+    request = neighbours.request(neighbours.person("ada@example.com"))
+    async with neighbours.worker():
+        await neighbours.publish(request)
+        await eventually(lambda: neighbours.told(request, "delivered"))
+        await neighbours.publish(request)
+        await eventually(lambda: len(neighbours.told(request, "delivered")) == 2)
+
+    first, second = neighbours.told(request, "delivered")
+    assert len(neighbours.smtp.mails) == 1
+    assert second.steps[-1].key == first.steps[-1].key
+
+
+async def test_two_workers_and_every_message_twice_send_every_mail_once(neighbours: House) -> None:
+    requests = [neighbours.request(neighbours.person(f"user{n}@example.com")) for n in range(60)]
+    async with neighbours.worker(), neighbours.worker():
+        await asyncio.gather(neighbours.publish(*requests), neighbours.publish(*reversed(requests)))
+        await eventually(lambda: all(neighbours.status(request) == "delivered" for request in requests), within=30)
+
+    assert len(neighbours.smtp.mails) == 60
+
+
+async def test_whoever_opts_out_while_their_message_waits_gets_nothing(neighbours: House) -> None:
+    user_id = neighbours.person("ada@example.com")
+    before = neighbours.request(user_id)
+    async with neighbours.worker(contact_fresh_seconds=3600):
+        await neighbours.publish(before)
+        await eventually(lambda: neighbours.told(before, "delivered"))
+
+        neighbours.decide(user_id, "ada@example.com", NO)
+
+        async def suppressed() -> bool:
+            await neighbours.announce(user_id)
+            request = neighbours.request(user_id)
+            await neighbours.publish(request)
+            await eventually(lambda: neighbours.status(request) in {"delivered", "suppressed"})
+            return neighbours.status(request) == "suppressed"
+
+        await eventually(suppressed)
+
+
+async def test_while_the_provider_is_down_messages_are_retried_and_then_delivered_once(neighbours: House) -> None:
+    neighbours.smtp.stop()
+    requests = [neighbours.request(neighbours.person(f"user{n}@example.com")) for n in range(20)]
+    async with neighbours.worker():
+        await neighbours.publish(*requests)
+        await eventually(lambda: len(neighbours.reports) >= 20)
+        assert {neighbours.status(request) for request in requests} == {"pending"}
+        neighbours.smtp.start()
+        await eventually(lambda: all(neighbours.status(request) == "delivered" for request in requests), within=40)
+
+    assert len(neighbours.smtp.mails) == 20
+
+
+async def test_while_users_is_away_messages_wait_and_use_up_no_attempt(neighbours: House) -> None:
+    await neighbours.elsewhere.stop()
+    request = neighbours.request(neighbours.person("ada@example.com"))
+    async with neighbours.worker(max_attempts=1):
+        await neighbours.publish(request)
+        await eventually(lambda: neighbours.told(request, "pending"))
+        await neighbours.elsewhere.start()
+        await eventually(lambda: neighbours.status(request) == "delivered", within=30)
+
+    waiting, delivered = neighbours.told(request, "pending")[0], neighbours.told(request, "delivered")[0]
+    assert waiting.steps[0].reason in {"users_away", "templates_away"}
+    assert delivered.attempts == 1
+
+
+async def test_a_temporary_refusal_ends_as_a_dead_letter_with_all_attempts_told(neighbours: House) -> None:
+    neighbours.smtp.answers["busy@.*"] = "451 4.7.1 try later"
+    request = neighbours.request(neighbours.person("busy@example.com"))
+    async with neighbours.worker(max_attempts=3):
+        await neighbours.publish(request)
+        await eventually(lambda: neighbours.dead, within=30)
+
+    assert neighbours.status(request) == "failed"
+    assert neighbours.smtp.attempts.count("busy@example.com") == 3
+    kinds = {step.key: step.kind for report in neighbours.reports for step in report.steps}
+    assert [kinds[f"0.{n}.attempt_failed"] for n in (1, 2)] == ["attempt_failed"] * 2
+    assert kinds["0.3.failed"] == "failed"
+    assert neighbours.dead[0].headers[REASON_HEADER] == "recipient_deferred"
+    assert msgspec.json.decode(neighbours.dead[0].body)["notification_id"] == str(request.notification_id)
+
+
+async def test_a_message_that_cannot_be_read_goes_to_the_failed_queue_and_stops_nobody(neighbours: House) -> None:
+    request = neighbours.request(neighbours.person("ada@example.com"))
+    await neighbours.broker.publish([Message(queue_of("email", "normal"), b"garbage")])
+    await neighbours.publish(request)
+    async with neighbours.worker():
+        await eventually(lambda: neighbours.told(request, "delivered") and neighbours.dead)
+
+    assert neighbours.dead[0].body == b"garbage"
+    assert neighbours.dead[0].headers[REASON_HEADER] == "undecodable"
+
+
+async def test_a_worker_that_is_stopped_finishes_what_it_has_in_hand(neighbours: House) -> None:
+    neighbours.smtp.seconds_a_mail = 0.3
+    requests = [neighbours.request(neighbours.person(f"user{n}@example.com")) for n in range(30)]
+    async with neighbours.worker():
+        await neighbours.publish(*requests)
+        await eventually(lambda: neighbours.smtp.attempts)
+    sent = len(neighbours.smtp.mails)
+    await eventually(lambda: sum(neighbours.status(r) == "delivered" for r in requests) == sent)
+
+    neighbours.smtp.seconds_a_mail = 0
+    async with neighbours.worker():
+        await eventually(lambda: all(neighbours.status(request) == "delivered" for request in requests), within=30)
+    assert len(neighbours.smtp.mails) == 30
+
+
+async def test_health_names_what_is_away_and_ready_follows(neighbours: House) -> None:
+    async with neighbours.worker() as running:
+        assert set(running.checks) == {"database", "broker", "providers"}
+        for check in running.checks.values():
+            await check.probe()
+
+
+async def test_without_a_token_the_worker_says_how_to_get_one(neighbours: House) -> None:
+    with pytest.raises(SettingsError, match="carillon migrate"):
+        async with neighbours.worker(token_file=Path("/nowhere/token")):
+            pass
