@@ -20,16 +20,20 @@ from carillon.kit.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One service: `schema` names its tables' home and its role in the embedded PostgreSQL."""
+    """One service: `schema` names its tables' home and its role in the embedded PostgreSQL.
+
+    `end_leases` takes back what a dead process still holds; None where nothing is ever held.
+    """
 
     schema: str
     settings: type[Settings]
     build: Callable[[Any], Service]
     migrate: Callable[[Any], Awaitable[None]]
+    end_leases: Callable[[Any], Awaitable[None]] | None = None
 
 
 def _entry(name: str, app: Any, settings: type[Settings]) -> Entry:
-    return Entry(name, settings, app.build, app.migrate)
+    return Entry(name, settings, app.build, app.migrate, getattr(app, "end_leases", None))
 
 
 SERVICES: dict[str, Entry] = {

@@ -20,7 +20,7 @@ from carillon.delivery.providers import Routes
 from carillon.delivery.reports import ReportPublisher
 from carillon.delivery.settings import WorkerSettings
 from carillon.delivery.slots import Slots
-from carillon.delivery.store import DeliveriesStore
+from carillon.delivery.store import DeliveriesStore, end_leases
 from carillon.kit.auth import Caller
 from carillon.kit.breaker import Breaker
 from carillon.kit.broker.open import open_broker
@@ -176,6 +176,12 @@ def _policy(settings: WorkerSettings) -> Policy:
 def _breaker(settings: WorkerSettings) -> Breaker:
     rest = settings.breaker_seconds
     return Breaker(failures=settings.breaker_failures, rest_seconds=rest, longest_rest=max(rest, _LONGEST_REST))
+
+
+async def end_claims(settings: WorkerSettings, schema: str) -> None:
+    """Let this worker's claims lapse: only for who knows that every process of it is dead."""
+    async with open_database(settings.database_url, name=schema, size=1) as database:
+        await end_leases(database, schema=schema)
 
 
 def read_token(path: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from carillon.delivery.app import Neighbours, Worker, build_worker
+from carillon.delivery.app import Neighbours, Worker, build_worker, end_claims
 from carillon.email_worker.channel import EmailChannel
 from carillon.email_worker.domain import sender_of, servers_of
 from carillon.email_worker.providers.smtp import SmtpProvider
@@ -41,6 +41,11 @@ def build(settings: EmailWorkerSettings) -> Service:
             await asyncio.gather(*(provider.close() for provider in providers))
 
     return build_worker(Worker(NAME, "email", settings, channel))
+
+
+async def end_leases(settings: EmailWorkerSettings) -> None:
+    """Let this worker's claims lapse: only for who knows that every process of it is dead."""
+    await end_claims(settings, NAME)
 
 
 async def migrate(settings: EmailWorkerSettings) -> None:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from carillon.delivery.app import Neighbours, Worker, build_worker
+from carillon.delivery.app import Neighbours, Worker, build_worker, end_claims
 from carillon.kit.migrations import migrate as migrate_schema
 from carillon.kit.service import Service
 from carillon.kit.settings import SettingsError
@@ -36,6 +36,11 @@ def build(settings: PushWorkerSettings) -> Service:
         yield PushChannel([fcm])
 
     return build_worker(Worker(NAME, "push", settings, channel))
+
+
+async def end_leases(settings: PushWorkerSettings) -> None:
+    """Let this worker's claims lapse: only for who knows that every process of it is dead."""
+    await end_claims(settings, NAME)
 
 
 async def migrate(settings: PushWorkerSettings) -> None:

@@ -62,3 +62,14 @@ async def _migrate(connection: asyncpg.Connection) -> None:
     for version, script in enumerate(MIGRATIONS[done:], start=done + 1):
         await connection.execute(script)
         await connection.execute("INSERT INTO broker.schema_version VALUES ($1)", version)
+
+
+async def end_leases(dsn: str) -> None:
+    """Make every message in hand visible at once: for the caller who knows that its former consumers are all dead."""
+    connection = await asyncpg.connect(dsn, timeout=TIMEOUT, command_timeout=TIMEOUT)
+    try:
+        await connection.execute(
+            "UPDATE broker.messages SET lease = NULL, visible_at = now() WHERE lease IS NOT NULL AND visible_at > now()"
+        )
+    finally:
+        await connection.close(timeout=5)
