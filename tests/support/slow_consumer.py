@@ -1,4 +1,4 @@
-"""A consumer process for the suite: says which messages it holds, and finishes them when a line comes in."""
+"""A consumer process for the suite: says which messages it holds, and when a line comes in finishes them and ends."""
 
 import asyncio
 import sys
@@ -21,7 +21,7 @@ class Told:
 
 
 async def main() -> None:
-    """Consume until killed."""
+    """Consume until told to finish, or killed."""
     told = msgspec.json.decode(sys.argv[1], type=Told)
     finish = asyncio.Event()
 
@@ -37,8 +37,10 @@ async def main() -> None:
 
     word = asyncio.create_task(wait_for_the_word())
     async with open_broker(told.url, told.topology, name="slow consumer", tuning=told.tuning) as broker:
-        await broker.consume(told.topology.queues[0], handle, size=5, in_flight=1)
-    await word
+        consuming = asyncio.create_task(broker.consume(told.topology.queues[0], handle, size=5, in_flight=1))
+        await word
+        consuming.cancel()  # drains: the batch in hand is finished and settled
+        await asyncio.wait([consuming])
 
 
 if __name__ == "__main__":

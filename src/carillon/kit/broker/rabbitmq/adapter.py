@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
@@ -27,7 +27,7 @@ from carillon.kit.broker.port import (
 from carillon.kit.broker.rabbitmq import wire
 from carillon.kit.broker.rabbitmq.consuming import Consumer
 from carillon.kit.broker.rabbitmq.link import CLOSE_TIMEOUT, TROUBLE, Link, Session
-from carillon.kit.broker.rabbitmq.publishing import Parcel, Publisher
+from carillon.kit.broker.rabbitmq.publishing import NO_QUEUE, Parcel, Publisher
 
 log = structlog.get_logger(__name__)
 
@@ -58,8 +58,15 @@ class RabbitBroker:
         ]
         failures = await self._publisher.publish(session.publishing, parcels, within=self._tuning.publish_timeout)
         if failures:
-            reasons = "; ".join(sorted(set(failures.values())))
-            raise PublishFailed([messages[position] for position in sorted(failures)], reasons)
+            failed = [messages[position] for position in sorted(failures)]
+            self._declare_what_is_missing(session, failed, failures.values())
+            raise PublishFailed(failed, "; ".join(sorted(set(failures.values()))))
+
+    def _declare_what_is_missing(self, session: Session, failed: Sequence[Message], reasons: Iterable[str]) -> None:
+        """Connect anew, which declares, when somebody has deleted one of the topology's queues."""
+        if NO_QUEUE in reasons and any(message.queue in self._topology.all_queues for message in failed):
+            log.warning("broker_queue_missing", queues=sorted({message.queue for message in failed}))
+            session.lost.set()
 
     async def consume(self, queue: str, handle: Handler, *, size: int, in_flight: int) -> None:
         if queue not in self._topology.all_queues:

@@ -9,7 +9,7 @@ from aiormq.abc import AbstractChannel, DeliveredMessage
 
 from carillon.kit.broker.batches import BackOff, Batches
 from carillon.kit.broker.port import Handler, Topology, Tuning
-from carillon.kit.broker.rabbitmq.link import CLOSE_TIMEOUT, TROUBLE, Link, Session
+from carillon.kit.broker.rabbitmq.link import CLOSE_TIMEOUT, TROUBLE, Link, Session, asked_to_stop
 from carillon.kit.broker.rabbitmq.publishing import Publisher
 from carillon.kit.broker.rabbitmq.settling import Hand
 
@@ -82,7 +82,8 @@ class Consumer:
                 back_off.reset()
                 await self._start_batches(arrivals, hand)
             except asyncio.CancelledError:
-                await self._stop(channel, arrivals, hand)
+                if asked_to_stop():
+                    await self._stop(channel, arrivals, hand)
                 raise
             finally:
                 session_lost.cancel()

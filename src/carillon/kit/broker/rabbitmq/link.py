@@ -1,8 +1,8 @@
 """One connection to RabbitMQ, kept up: it connects, declares, and does both again whenever it is lost."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 import aiormq
 import structlog
@@ -22,6 +22,26 @@ HEARTBEAT = 10
 CLOSE_TIMEOUT = 5.0
 
 
+def asked_to_stop() -> bool:
+    """Whether somebody cancels the task that runs now."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+@contextmanager
+def closing_is_no_cancellation() -> Iterator[None]:
+    """Turn the CancelledError that aiormq throws at whoever waits on a closing connection into a lost connection.
+
+    Taken for a request to stop it would end a consumer silently, instead of having it connect anew.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        if asked_to_stop():
+            raise
+        raise ConnectionResetError("the connection to RabbitMQ was closed") from None
+
+
 class Session:
     """One life of the connection; `lost` is set when it ends, for whatever reason."""
 
@@ -35,13 +55,14 @@ class Session:
     @asynccontextmanager
     async def channel(self, *, within: float) -> AsyncIterator[Channel]:
         """Open a channel of one's own without confirms, closed afterwards."""
-        channel = await self.connection.channel(publisher_confirms=False, timeout=within)
-        assert isinstance(channel, Channel)
-        try:
-            yield channel
-        finally:
-            with suppress(*TROUBLE):
-                await channel.close(timeout=CLOSE_TIMEOUT)
+        with closing_is_no_cancellation():
+            channel = await self.connection.channel(publisher_confirms=False, timeout=within)
+            assert isinstance(channel, Channel)
+            try:
+                yield channel
+            finally:
+                with suppress(*TROUBLE):
+                    await channel.close(timeout=CLOSE_TIMEOUT)
 
     async def close(self) -> None:
         self.lost.set()
@@ -110,13 +131,14 @@ class Link:
     async def _connect(self) -> Session:
         connection = aiormq.Connection(self._url)
         try:
-            async with asyncio.timeout(self._timeout):
-                await connection.connect()
-                declaring = await connection.channel(publisher_confirms=False)
-                await declare(declaring, self._topology)
-                await declaring.close()
-                publishing = await connection.channel(publisher_confirms=True)
-                assert isinstance(publishing, Channel)
+            with closing_is_no_cancellation():
+                async with asyncio.timeout(self._timeout):
+                    await connection.connect()
+                    declaring = await connection.channel(publisher_confirms=False)
+                    await declare(declaring, self._topology)
+                    await declaring.close()
+                    publishing = await connection.channel(publisher_confirms=True)
+                    assert isinstance(publishing, Channel)
         except BaseException:
             with suppress(*TROUBLE):
                 await connection.close(timeout=CLOSE_TIMEOUT)

@@ -10,9 +10,10 @@ import aiormq
 from aiormq.channel import Channel
 from pamqp import commands as spec
 
-from carillon.kit.broker.rabbitmq.link import TROUBLE
+from carillon.kit.broker.rabbitmq.link import TROUBLE, closing_is_no_cancellation
 
 WINDOW = 128
+NO_QUEUE = "RabbitMQ has no queue for it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +76,17 @@ class Publisher:
 async def _publish_one(channel: Channel, parcel: Parcel) -> str | None:
     """Publish and wait for the confirm; return why it failed. A returned message is confirmed as well, and lost."""
     try:
-        confirmation = await channel.basic_publish(
-            parcel.body,
-            exchange=parcel.exchange,
-            routing_key=parcel.routing_key,
-            properties=parcel.properties,
-            mandatory=parcel.mandatory,
-            wait=False,
-        )
+        with closing_is_no_cancellation():
+            confirmation = await channel.basic_publish(
+                parcel.body,
+                exchange=parcel.exchange,
+                routing_key=parcel.routing_key,
+                properties=parcel.properties,
+                mandatory=parcel.mandatory,
+                wait=False,
+            )
     except aiormq.exceptions.PublishError:
-        return f"RabbitMQ has no queue for {parcel.routing_key}"
+        return NO_QUEUE
     except aiormq.exceptions.DeliveryError:
         return f"the queue for {parcel.routing_key} refuses messages now"
     except TROUBLE as error:
