@@ -1,6 +1,7 @@
 """Speaks to the users service in few words."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ PASSWORD = "correct horse battery staple"
 @dataclass
 class Answer:
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     body: dict[str, Any]
 
     @property
@@ -44,7 +45,7 @@ class UsersApi:
             headers["Content-Type"] = "application/json"
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         async with self.session.request(method, path, data=data, headers=headers) as answer:
-            return Answer(answer.status, dict(answer.headers), await answer.json())
+            return Answer(answer.status, answer.headers, await answer.json())
 
     async def register(self, **fields: Any) -> Answer:
         body = {"name": "Ada", "email": f"{uuid4().hex}@example.com", "password": PASSWORD, **fields}

@@ -1,19 +1,13 @@
 """What every change leaves behind in the same transaction: a higher version, an event to announce, a line of audit."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
-
-from asyncpg.exceptions import DeadlockDetectedError
 
 from carillon.contracts.channels import USERS_EVENTS
 from carillon.kit.database import Connection
-from carillon.kit.errors import Unavailable
 from carillon.kit.ids import uuid7
 from carillon.kit.telemetry import correlation
 
-T = TypeVar("T")
-_ROUNDS = 5
 _TOUCH = f"""
 WITH touched AS (
     UPDATE users.users SET version = version + 1, updated_at = now()
@@ -56,13 +50,3 @@ async def touch(
 async def audit(connection: Connection, action: str, *, actor_id: UUID | None, subject_id: UUID) -> None:
     """A line of audit alone, for what changes no look-up."""
     await connection.execute(_AUDIT, uuid7(), actor_id, action, subject_id, {}, correlation.current())
-
-
-async def undeadlocked(work: Callable[[], Awaitable[T]]) -> T:
-    """Run a whole transaction again when it met another in a circle: two users taking each other's device at once."""
-    for _ in range(_ROUNDS):
-        try:
-            return await work()
-        except DeadlockDetectedError:
-            continue
-    raise Unavailable("Many are changing the same records at this moment: try again.")

@@ -5,8 +5,8 @@ from uuid import UUID
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
 from carillon.users.domain import ChannelChoices, NewPerson, Search, User
-from carillon.users.store.changes import audit, undeadlocked
-from carillon.users.store.devices import give_push_token
+from carillon.users.store.changes import audit
+from carillon.users.store.devices import give_push_token, lock_for_token
 
 _USER = """
 SELECT u.id AS user_id, u.name, u.email, d.token AS push_token, p.email AS takes_email, p.push AS takes_push, u.status,
@@ -50,9 +50,6 @@ class People:
 
     async def add(self, person: NewPerson, *, actor_id: UUID | None, action: str) -> User | None:
         """None when the address is taken."""
-        return await undeadlocked(lambda: self._add(person, actor_id, action))
-
-    async def _add(self, person: NewPerson, actor_id: UUID | None, action: str) -> User | None:
         async with self._database.transaction() as connection:
             user_id: UUID | None = await connection.fetchval(
                 _INSERT, uuid7(), person.name, person.address.shown, person.address.key, person.password_hash,
@@ -61,6 +58,7 @@ class People:
             if user_id is None:
                 return None
             if person.push_token is not None:
+                await lock_for_token(connection, user_id, person.push_token)
                 await give_push_token(connection, user_id, person.push_token)
             await audit(connection, action, actor_id=actor_id or user_id, subject_id=user_id)
             return await _visible(connection, user_id)
