@@ -125,8 +125,8 @@ async def show_by_request(
     mine = request.auth.caller_id
     if caller_id not in {None, mine} and not request.auth.may(READ):
         raise Forbidden(f"To look into another caller's requests you need the permission {READ}.")
-    # The path as it came: as a parameter it would lose doubled slashes.
-    named = request.scope["path"].removeprefix(_BY_REQUEST)
+    # The path as the edge left it: as a parameter it would lose doubled slashes.
+    named = request.scope["raw_path"].decode().removeprefix(_BY_REQUEST)
     return Envelope(await read_request(named, _gateway(request).notifications, caller_id=caller_id or mine))
 
 

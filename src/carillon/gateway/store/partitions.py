@@ -9,6 +9,9 @@ _TABLES = {"notifications": "WITH (fillfactor = 60)", "notification_events": ""}
 _KEY = {"notifications": "id", "notification_events": "notification_id"}
 _LOCK = 0x0CA7_2110
 
+# Not to_regclass: after waiting for the lock that one may still answer from what its session knew before.
+_EXISTS = "SELECT EXISTS (SELECT FROM pg_tables WHERE schemaname = 'gateway' AND tablename = $1)"
+
 # Made beside and then attached: CREATE TABLE … PARTITION OF would lock out every reader and writer of the whole table.
 _CREATE = "CREATE TABLE gateway.{name} (LIKE gateway.{table} INCLUDING ALL) {room}"
 _ATTACH = "ALTER TABLE gateway.{table} ATTACH PARTITION gateway.{name} FOR VALUES FROM ('{first}') TO ('{end}')"
@@ -37,11 +40,11 @@ class Partitions:
         async with self._database.transaction() as connection:
             await connection.execute("SET LOCAL lock_timeout = '2s'")
             await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK)
-            if await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", f"gateway.{name}"):
+            if await connection.fetchval(_EXISTS, name):
                 return None
             for statement in (_CREATE, _BOUND, _ATTACH, _UNBOUND):
                 await connection.execute(statement.format(**words))
         return name
 
     async def _exists(self, name: str) -> bool:
-        return bool(await self._database.fetchval("SELECT to_regclass($1) IS NOT NULL", f"gateway.{name}"))
+        return bool(await self._database.fetchval(_EXISTS, name))
