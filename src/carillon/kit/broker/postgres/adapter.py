@@ -58,7 +58,7 @@ class PostgresBroker:
         durable = 0
         try:
             async with asyncio.timeout(self._tuning.publish_timeout):
-                for chunk in _chunks(messages):
+                for chunk in chunks(messages):
                     async with self._store.connection() as connection:
                         await self._store.publish(connection, chunk)
                     durable += len(chunk)
@@ -160,7 +160,7 @@ async def _close(pool: asyncpg.Pool) -> None:
         pool.terminate()
 
 
-def _chunks(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+def chunks(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
     """Cut into statements of bounded rows and bytes."""
     start = size = 0
     for position, message in enumerate(messages):
