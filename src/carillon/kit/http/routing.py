@@ -40,9 +40,10 @@ def endpoint(
     errors: Sequence[int] = (),
     tag: str = "",
     answers: type | None = None,
+    prefix: str = "/api/v1",
     **options: Any,
 ) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
-    """A Litestar route under `/api/v1`.
+    """A Litestar route under `/api/v1`, or under another `prefix`.
 
     `needs` is ANYONE, SIGNED_IN, a permission, or `owner_or(permission)`. `says` is the summary in OpenAPI.
     `errors` are the failures beyond those every route has; a body adds 400, 413, 415 and 422. `also` lists further
@@ -66,7 +67,7 @@ def endpoint(
     if takes_body:
         options = {"dto": StrictBody, "return_dto": None, **options}
     return route(
-        [f"/api/v1{p}" if not p.startswith("/.") else p for p in paths],
+        [f"{prefix}{p}" if not p.startswith("/.") else p for p in paths],
         http_method=[method],  # type: ignore[list-item]
         status_code=status,
         summary=says,

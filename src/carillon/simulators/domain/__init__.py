@@ -1,0 +1,1 @@
+"""Pure decisions: what a mail says, and what the push provider answers."""
