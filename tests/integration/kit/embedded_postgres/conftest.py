@@ -49,7 +49,7 @@ class Parent:
 def spawn_parent(data_dir: Path, *uid: int) -> Awaitable[asyncio.subprocess.Process]:
     return asyncio.create_subprocess_exec(
         *(sys.executable, str(PROGRAM), str(data_dir), *map(str, uid)),
-        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        env={**os.environ, "PYTHONPATH": f"{SOURCE}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         start_new_session=True,
