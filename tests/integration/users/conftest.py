@@ -1,7 +1,10 @@
 """The users service on a real PostgreSQL and its broker, over real HTTP."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -13,24 +16,58 @@ from carillon.kit.service import Running
 from carillon.users.app import bootstrap, build, migrate
 from carillon.users.settings import UsersSettings
 from tests.integration.users.client import UsersApi
+from tests.support import servers
 from tests.support.http import serving
 
 
+@pytest.fixture(scope="session")
+def founded(
+    postgres_server: servers.PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Path]]:
+    """A migrated and founded database with its files, to be copied by each test that wants one."""
+    folder = tmp_path_factory.mktemp("founded")
+
+    async def found() -> str:
+        dsn = await postgres_server.create_database()
+        await migrate_broker(dsn)
+        await migrate(_settings(dsn, folder))
+        await bootstrap(_settings(dsn, folder), folder)
+        return dsn
+
+    dsn = asyncio.run(found())
+    yield dsn, folder
+    asyncio.run(postgres_server.drop_database(dsn))
+
+
 @pytest.fixture
-async def settings(database: str, tmp_path: Path) -> UsersSettings:
-    """A migrated and founded database; limits are off, and each test that wants one sets it."""
-    settings = UsersSettings(
-        database_url=database,
-        broker_url=database,
-        signing_key_file=str(tmp_path / "signing_key.pem"),
+async def database(postgres_server: servers.PostgresServer, founded: tuple[str, Path]) -> AsyncIterator[str]:
+    """A copy of the founded database."""
+    name = f"test_{secrets.token_hex(6)}"
+    connection = await asyncpg.connect(postgres_server.dsn(), timeout=10)
+    try:
+        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{founded[0].rpartition("/")[2]}"')
+    finally:
+        await connection.close(timeout=5)
+    yield postgres_server.dsn(name)
+    await postgres_server.drop_database(postgres_server.dsn(name))
+
+
+@pytest.fixture
+def settings(database: str, founded: tuple[str, Path], tmp_path: Path) -> UsersSettings:
+    """Limits are off, and each test that wants one sets it."""
+    shutil.copytree(founded[1], tmp_path, dirs_exist_ok=True)
+    return _settings(database, tmp_path)
+
+
+def _settings(dsn: str, folder: Path) -> UsersSettings:
+    return UsersSettings(
+        database_url=dsn,
+        broker_url=dsn,
+        signing_key_file=str(folder / "signing_key.pem"),
         registrations_per_minute=0,
         logins_per_minute=0,
         failed_logins_per_minute=0,
     )
-    await migrate_broker(database)
-    await migrate(settings)
-    await bootstrap(settings, tmp_path)
-    return settings
 
 
 @contextlib.asynccontextmanager
