@@ -4,21 +4,17 @@ import ctypes
 import functools
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from carillon.kit.embedded_postgres.ports import free_port
+
+__all__ = ["dies_with_parent", "end", "free_port", "spawn"]
+
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def free_port() -> int:
-    """Find a port of 127.0.0.1 that nobody holds at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def dies_with_parent(*, uid: int = 0, gid: int = 0, sign: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
