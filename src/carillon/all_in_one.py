@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +18,7 @@ import carillon.simulators.app
 import carillon.simulators.settings
 import carillon.templates.app
 import carillon.users.app
+from carillon.kit.broker.postgres.schema import end_leases as end_broker_leases
 from carillon.kit.broker.postgres.schema import migrate_broker
 from carillon.kit.embedded_postgres import embedded_postgres, ensure_role_and_schema
 from carillon.kit.service import Service, bind, serve
@@ -52,9 +54,16 @@ class Address:
     url: str
     data_dir: Path
 
+    @property
+    def credentials(self) -> Path:
+        return self.data_dir / "credentials.json"
 
-async def up(settings: PlatformSettings, on_ready: Callable[[Address], None]) -> None:
-    """Run until SIGTERM or SIGINT. Raises OSError (busy port), SettingsError and EmbeddedPostgresError."""
+
+async def up(settings: PlatformSettings, on_ready: Callable[[Address, UUID], None]) -> None:
+    """Run until SIGTERM or SIGINT; `on_ready` is told the administrator's id.
+
+    Raises OSError (busy port), SettingsError and EmbeddedPostgresError.
+    """
     with (
         contextlib.closing(bind(settings.host, settings.port)) as listening,
         contextlib.closing(bind("127.0.0.1", 0)) as smtp,
@@ -62,10 +71,10 @@ async def up(settings: PlatformSettings, on_ready: Callable[[Address], None]) ->
         address = Address(_url(settings.host, listening.getsockname()[1]), settings.data_dir.absolute())
         given = _defaults(address, smtp.getsockname()[1])
         read = {name: load(entry.settings, name, **given[name]) for name, entry in _entries().items()}
-        async with _databases(address.data_dir, read) as known:
-            await _prepare(known, address)
+        async with _databases(address.data_dir, read) as (known, embedded):
+            await _prepare(known, embedded, address)
             services = _build(known, smtp)
-            await serve(services, listening, on_ready=lambda: on_ready(address))
+            await serve(services, listening, on_ready=lambda: on_ready(address, _administrator(address)))
 
 
 def _entries() -> dict[str, Entry]:
@@ -80,7 +89,12 @@ def _url(host: str, port: int) -> str:
 def _defaults(address: Address, smtp_port: int) -> dict[str, dict[str, Any]]:
     """What one process makes true: everybody is found at the front door, mail and pushes go to the simulators."""
     data_dir = address.data_dir
-    known = {"database_url": _UNKNOWN, "broker_url": _UNKNOWN, "users_url": address.url, "templates_url": address.url}
+    known: dict[str, str | Path] = {
+        "database_url": _UNKNOWN,
+        "broker_url": _UNKNOWN,
+        "users_url": address.url,
+        "templates_url": address.url,
+    }
     known |= {"signing_key_file": data_dir / "signing_key.pem", "service_account_file": data_dir / "fcm.json"}
     known |= {"smtp_url": f"smtp://127.0.0.1:{smtp_port}?tls=none", "fcm_url": f"{address.url}/simulators/fcm"}
     return {
@@ -94,19 +108,19 @@ def _defaults(address: Address, smtp_port: int) -> dict[str, dict[str, Any]]:
 
 
 @contextlib.asynccontextmanager
-async def _databases(data_dir: Path, read: dict[str, Settings]) -> AsyncIterator[dict[str, Settings]]:
-    """Give every service without a database of its own one in the embedded PostgreSQL; no need of it, no PostgreSQL."""
+async def _databases(data_dir: Path, read: dict[str, Settings]) -> AsyncIterator[tuple[dict[str, Any], set[str]]]:
+    """Give every service without a database of its own one in the embedded PostgreSQL; no need of it, no PostgreSQL.
+
+    Yields the settings and the addresses that lie in the embedded PostgreSQL.
+    """
     if not any(_UNKNOWN in _addresses(settings) for settings in read.values()):
-        yield read
+        yield read, set()
         return
     async with embedded_postgres(data_dir) as postgres:
-
-        async def role(name: str) -> str:
-            return await ensure_role_and_schema(postgres, name=name, password=secrets.token_urlsafe(24))
-
-        broker_url = await role("broker")
-        await migrate_broker(broker_url)
-        yield {name: _with_addresses(settings, await role(name), broker_url) for name, settings in read.items()}
+        urls = {}
+        for name in ("broker", *read):
+            urls[name] = await ensure_role_and_schema(postgres, name=name, password=secrets.token_urlsafe(24))
+        yield {name: _with_addresses(it, urls[name], urls["broker"]) for name, it in read.items()}, set(urls.values())
 
 
 def _addresses(settings: Settings) -> tuple[str, ...]:
@@ -120,16 +134,29 @@ def _with_addresses(settings: Settings, database_url: str, broker_url: str) -> S
     )
 
 
-async def _prepare(known: dict[str, Settings], address: Address) -> None:
+async def _prepare(known: dict[str, Any], embedded: set[str], address: Address) -> None:
     """Schemas, secrets and the first templates: idempotent, and done before anything answers."""
+    brokers = {url for settings in known.values() for url in _addresses(settings)[1:] if url.startswith("postgres")}
+    for url in brokers:
+        await migrate_broker(url)
     for name, entry in _entries().items():
         await entry.migrate(known[name])
+    await _end_leases(known, brokers, embedded)
     await carillon.users.app.bootstrap(known["users"], address.data_dir)
     await carillon.templates.app.seed(known["templates"])
-    carillon.simulators.app.ensure_service_account(address.data_dir / "fcm.json", address.url)
+    carillon.simulators.app.ensure_service_account(known["simulators"].service_account_file, address.url)
 
 
-def _build(known: dict[str, Settings], smtp: socket.socket) -> list[Service]:
+async def _end_leases(known: dict[str, Settings], brokers: set[str], embedded: set[str]) -> None:
+    """The owner of the data folder is alone: what its database says to be in hand died with the owner before."""
+    for url in brokers & embedded:
+        await end_broker_leases(url)
+    for name, entry in _entries().items():
+        if entry.end_leases is not None and embedded.issuperset(_addresses(known[name])[:1]):
+            await entry.end_leases(known[name])
+
+
+def _build(known: dict[str, Any], smtp: socket.socket) -> list[Service]:
     services = [entry.build(known[name]) for name, entry in SERVICES.items()]
     return [*services, carillon.simulators.app.build(known["simulators"], smtp_socket=smtp)]
 
@@ -146,17 +173,26 @@ def unknown_variables() -> list[str]:
     return sorted(name for name in os.environ if name.startswith("CARILLON_") and name not in known)
 
 
-def first_curl(address: Address) -> str:
-    """A line that sends a mail to the administrator and works when pasted; it reads the token, it does not show it."""
-    read = "import json; print(json.load(open(%r))['application_token'])" % str(address.data_dir / "credentials.json")
+def _administrator(address: Address) -> UUID:
+    return msgspec.json.decode(address.credentials.read_bytes(), type=_Administrator).admin_user_id
+
+
+class _Administrator(msgspec.Struct):
+    admin_user_id: UUID
+
+
+def first_curl(address: Address, user_id: UUID) -> str:
+    """A line that sends a mail to this user and works when pasted; it reads the token, it does not show it."""
+    read = 'import json, sys; print(json.load(sys.stdin)["application_token"])'
     body = {
         "notification_type": "email",
-        "user_id": str(address.admin_id),
+        "user_id": user_id,
         "template_code": "welcome",
         "variables": {"name": "Ada", "link": f"{address.url}/docs"},
         "request_id": "first-'$(date +%s)'",
     }
+    token = f"python3 -c {shlex.quote(read)} < {shlex.quote(str(address.credentials))}"
     return (
         f"curl -s {address.url}/api/v1/notifications/ -H 'Content-Type: application/json' "
-        f"-H \"Authorization: Bearer $(python3 -c {shlex.quote(read)})\" -d '{msgspec.json.encode(body).decode()}'"
+        f"-H \"Authorization: Bearer $({token})\" -d '{msgspec.json.encode(body).decode()}'"
     )

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from uuid import UUID
 
 import uvloop
 from cyclopts import App, Parameter
@@ -125,14 +126,13 @@ def _credentials(data_dir: Path | None) -> Path:
     return load(all_in_one.PlatformSettings, "", _with_flags(data_dir=data_dir)).data_dir / "credentials.json"
 
 
-def _welcome(address: all_in_one.Address) -> None:
-    credentials = address.data_dir / "credentials.json"
-    print(  # noqa: T201 - the newcomer's lines
+def _welcome(address: all_in_one.Address, administrator: UUID) -> None:
+    print(
         f"Carillon is up   {address.url}\n"
         f"  documents      {address.url}/docs\n"
         f"  mailbox        {address.url}/mailbox\n"
-        f"  tokens         {credentials}\n"
-        f"Send a notification:\n  {all_in_one.first_curl(address)}",
+        f"  tokens         {address.credentials}\n"
+        f"Send a notification:\n  {all_in_one.first_curl(address, administrator)}",
         flush=True,
     )
 

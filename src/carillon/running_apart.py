@@ -1,7 +1,7 @@
 """`carillon run SERVICE` and `carillon migrate`: the services as separate processes, each with its own database."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import Meta
 
@@ -34,7 +34,7 @@ async def run(name: str) -> None:
 
 async def migrate(data_dir: Path) -> None:
     """Bring every schema up to date, the broker's too where it is PostgreSQL; then make the first tokens."""
-    known = {name: load(entry.settings, name) for name, entry in SERVICES.items()}
+    known: dict[str, Any] = {name: load(entry.settings, name) for name, entry in SERVICES.items()}
     for url in sorted({getattr(settings, "broker_url", "") for settings in known.values()}):
         if url.startswith("postgres"):
             await migrate_broker(url)
