@@ -102,15 +102,14 @@ async def test_filters_are_literal_text_in_any_case(api: UsersApi, sql: asyncpg.
     assert await names("status=active&email=example.com&name=a") == {"100% Ada", "Back\\slash"}
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+async def test_a_parameter_that_makes_no_sense_is_refused(api: UsersApi) -> None:
+    admin = await api.admin()
+    queries = [
         "page=0", "page=-1", "page=x", "page=99999999999999999999", "limit=0", "limit=101", "limit=1.5",
         "status=erased", "status=x", "name=%00", "email=a%00b", "name=" + "x" * 321,
-    ],
-)  # fmt: skip
-async def test_a_parameter_that_makes_no_sense_is_refused(api: UsersApi, query: str) -> None:
-    answer = await api.call("GET", f"/v1/users?{query}", token=await api.admin())
+    ]  # fmt: skip
+    for query in queries:
+        answer = await api.call("GET", f"/v1/users?{query}", token=admin)
 
-    assert (answer.status, answer.body["error"]) == (422, "validation_failed")
-    assert answer.body["details"][0]["field"] == query.partition("=")[0]
+        assert (answer.status, answer.body["error"]) == (422, "validation_failed"), query
+        assert answer.body["details"][0]["field"] == query.partition("=")[0]

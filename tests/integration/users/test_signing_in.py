@@ -191,12 +191,10 @@ async def test_secrets_are_kept_as_hashes(api: UsersApi, sql: asyncpg.Connection
     assert not any(api.credentials["admin_password"] in text for text in everything)
 
 
-@pytest.mark.parametrize(
-    "token", ["", "x", "crl_x", "a.b.c", "\u00e9", "crl_" + "0" * 32 + "_" + "a" * 51, "x" * 6000, "Bearer x"]
-)
-async def test_a_bearer_of_nonsense_is_asked_to_sign_in(api: UsersApi, token: str) -> None:
-    headers = {"Authorization": f"Bearer {token}"}
+async def test_a_bearer_of_nonsense_is_asked_to_sign_in(api: UsersApi) -> None:
+    for token in ("", "x", "crl_x", "a.b.c", "\u00e9", "crl_" + "0" * 32 + "_" + "a" * 51, "x" * 6000, "Bearer x"):
+        headers = {"Authorization": f"Bearer {token}"}
 
-    async with api.session.get("/v1/users/me", headers=headers) as answer:
-        assert (answer.status, (await answer.json())["error"]) == (401, "unauthenticated")
-        assert answer.headers["WWW-Authenticate"] == "Bearer"
+        async with api.session.get("/v1/users/me", headers=headers) as answer:
+            assert (answer.status, (await answer.json())["error"]) == (401, "unauthenticated"), token
+            assert answer.headers["WWW-Authenticate"] == "Bearer"
