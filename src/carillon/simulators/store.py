@@ -12,8 +12,7 @@ _PUSH = "SELECT id, received_at, project, token, message FROM simulators.pushes"
 _FOR_RECIPIENT = "($1::text IS NULL OR recipient_keys @> ARRAY[$1::text])"
 _TO_DEVICE = "($1::text IS NULL OR token = $1)"
 _TRIM = """
-    WITH oldest_kept AS (SELECT id FROM simulators.{0} ORDER BY id DESC OFFSET $1 LIMIT 1)
-    DELETE FROM simulators.{0} WHERE id <= (SELECT id FROM oldest_kept)
+    DELETE FROM simulators.{0} WHERE seq <= (SELECT seq FROM simulators.{0} ORDER BY seq DESC OFFSET $1 LIMIT 1)
 """
 
 
@@ -50,7 +49,7 @@ class CapturedStore:
         async with self._database.transaction() as connection:
             total = await connection.fetchval(f"SELECT count(*) FROM simulators.mails WHERE {_FOR_RECIPIENT}", key)  # noqa: S608
             rows = await connection.fetch(
-                f"{_MAIL} WHERE {_FOR_RECIPIENT} ORDER BY id DESC LIMIT $2 OFFSET $3", key, limit, offset
+                f"{_MAIL} WHERE {_FOR_RECIPIENT} ORDER BY seq DESC LIMIT $2 OFFSET $3", key, limit, offset
             )
         return [_mail(row) for row in rows], total
 
@@ -63,7 +62,7 @@ class CapturedStore:
         async with self._database.transaction() as connection:
             total = await connection.fetchval(f"SELECT count(*) FROM simulators.pushes WHERE {_TO_DEVICE}", token)  # noqa: S608
             rows = await connection.fetch(
-                f"{_PUSH} WHERE {_TO_DEVICE} ORDER BY id DESC LIMIT $2 OFFSET $3",
+                f"{_PUSH} WHERE {_TO_DEVICE} ORDER BY seq DESC LIMIT $2 OFFSET $3",
                 *(token, limit, offset),
             )
         return [

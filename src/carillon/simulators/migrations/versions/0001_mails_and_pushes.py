@@ -8,7 +8,8 @@ down_revision = None
 STATEMENTS = (
     """
     CREATE TABLE simulators.mails (
-        id uuid PRIMARY KEY,
+        seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        id uuid NOT NULL UNIQUE,
         received_at timestamptz NOT NULL DEFAULT now(),
         sender text NOT NULL,
         recipients text[] NOT NULL,
@@ -20,14 +21,15 @@ STATEMENTS = (
     # json and not jsonb: a push is kept as it was written, in its order
     """
     CREATE TABLE simulators.pushes (
-        id uuid PRIMARY KEY,
+        seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+        id uuid NOT NULL UNIQUE,
         received_at timestamptz NOT NULL DEFAULT now(),
         project text NOT NULL,
         token text,
         message json NOT NULL
     )
     """,
-    "CREATE INDEX pushes_by_token ON simulators.pushes (token, id)",
+    "CREATE INDEX pushes_by_token ON simulators.pushes (token, seq)",
 )
 
 
