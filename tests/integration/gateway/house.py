@@ -55,6 +55,7 @@ class House:
     around: Around
     running: Running
     broker: Broker
+    url: str
     session: aiohttp.ClientSession
     token: str
     sql: asyncpg.Connection
@@ -139,4 +140,4 @@ async def open_house(around: Around, *, dsn: str = "", **settings: Any) -> Async
         )
         sql = await asyncpg.connect(around.dsn, timeout=10, command_timeout=30)
         stack.push_async_callback(sql.close, timeout=5)
-        yield House(around, service, broker, session, around.callers.token(*SENDER), sql)
+        yield House(around, service, broker, url, session, around.callers.token(*SENDER), sql)

@@ -32,7 +32,7 @@ WITH given AS (
         metadata, correlation_id, created_at, updated_at
     )
     SELECT id, caller_id, request_id, channel, user_id, template_code, priority, category,
-           metadata::jsonb, correlation_id, created_at, created_at
+           metadata::json, correlation_id, created_at, created_at
     FROM mine
 )
 INSERT INTO gateway.outbox (notification_id, queue, correlation_id, body)

@@ -22,7 +22,7 @@ RETURNING notification_id, generation, queue, correlation_id, body, lease_until
 
 SETTLE = """
 WITH sent AS (
-    SELECT * FROM unnest($1::uuid[], $3::text[], $4::timestamptz[], $5::jsonb[])
+    SELECT * FROM unnest($1::uuid[], $3::text[], $4::timestamptz[], $5::json[])
         AS s (notification_id, key, at, detail)
 ), gone AS (
     DELETE FROM gateway.outbox WHERE notification_id = ANY($1::uuid[]) AND lease_until = $2

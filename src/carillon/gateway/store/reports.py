@@ -28,7 +28,7 @@ WITH locked AS MATERIALIZED (
     INSERT INTO gateway.notification_events (notification_id, key, kind, at, reason, attempt, provider, detail)
     SELECT * FROM unnest(
         $10::uuid[], $11::text[], $12::text[], $13::timestamptz[], $14::text[], $15::integer[], $16::text[],
-        $17::jsonb[]
+        $17::json[]
     ) AS e (notification_id, key, kind, at, reason, attempt, provider, detail)
     WHERE (SELECT count(*) FROM locked) = cardinality($1) OR e.notification_id = ANY(ARRAY(SELECT id FROM locked))
     ORDER BY e.notification_id, e.key

@@ -31,7 +31,7 @@ STATEMENTS = (
         template_code    text        NOT NULL,
         priority         smallint    NOT NULL,
         category         text,
-        metadata         jsonb,
+        metadata         json,
         correlation_id   text        NOT NULL,
         status           text        NOT NULL DEFAULT 'pending',
         stage            text,
@@ -57,7 +57,7 @@ STATEMENTS = (
         reason          text,
         attempt         integer,
         provider        text,
-        detail          jsonb,
+        detail          json,
         PRIMARY KEY (notification_id, key)
     ) PARTITION BY RANGE (notification_id)
     """,

@@ -1,0 +1,139 @@
+"""Whatever is sent, the answer is a clear refusal in the envelope, never a 500."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from carillon.gateway.domain import MOST_BYTES
+from tests.integration.gateway.house import House
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"notification_type": "fax"}, "notification_type"),
+        ({"user_id": "me"}, "user_id"),
+        ({"template_code": "UPPER"}, "template_code"),
+        ({"template_code": "a\n"}, "template_code"),
+        ({"variables": []}, "variables"),
+        ({"variables": {"link": "https://example.com"}}, "variables.name"),
+        ({"variables": {"name": "Ada", "link": "example.com"}}, "variables.link"),
+        ({"variables": {"name": "Ada", "link": "https://example.com", "meta": 1}}, "variables.meta"),
+        ({"variables": {"name": "\0", "link": "https://example.com"}}, "variables"),
+        ({"variables": {"name": "x" * MOST_BYTES, "link": "https://example.com"}}, "variables"),
+        ({"metadata": {"a": "\0"}}, "metadata"),
+        ({"metadata": {"a\0": 1}}, "metadata"),
+        ({"metadata": nested(200)}, "metadata"),
+        ({"metadata": [1]}, "metadata"),
+        ({"request_id": ""}, "request_id"),
+        ({"request_id": "a\0b"}, "request_id"),
+        ({"request_id": "a\n"}, "request_id"),
+        ({"request_id": "x" * 201}, "request_id"),
+        ({"request_id": 7}, "request_id"),
+        ({"priority": 0}, "priority"),
+        ({"priority": 11}, "priority"),
+        ({"priority": "5"}, "priority"),
+        ({"category": "Bad Category"}, "category"),
+        ({"colour": "red"}, "colour"),
+        ({"send_at": "2030-01-01T00:00:00Z"}, "send_at"),
+    ],
+)
+async def test_a_request_that_breaks_a_rule_is_refused_by_the_field(
+    house: House, change: dict[str, Any], field: str
+) -> None:
+    answer = await house.post({**house.body(), **change})
+
+    assert (answer.status, answer.body["error"]) == (422, "validation_failed"), answer.body
+    assert answer.body["details"][0]["field"] == field
+    assert await house.count("idempotency_keys") == 0
+
+
+@pytest.mark.parametrize("metadata", [{"n": 10**300, "f": 1e300, "l": [[], {}, None, True]}, {}])
+async def test_any_plain_json_is_kept_as_it_came(house: House, metadata: dict[str, Any]) -> None:
+    metadata = {**metadata, "s": "ü😀\u2028\u202e"}
+    key = await house.accepted(metadata=metadata)
+
+    assert (await house.call("GET", f"/notifications/{key}")).data["metadata"] == metadata
+
+
+async def test_a_lone_surrogate_and_broken_json_are_no_server_errors(house: House) -> None:
+    headers = {"Authorization": f"Bearer {house.token}", "Content-Type": "application/json"}
+    for body in (b'{"request_id": "\\ud800"}', b'{"request_id": "\xed\xa0\x80"}', b"[" * 100_000, b"{", b"", b"null"):
+        async with house.session.post("/v1/notifications/", data=body, headers=headers) as answer:
+            said = await answer.json()
+            assert (answer.status, said["success"]) in {(400, False), (422, False)}, body
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/api/v1"])
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_every_spelling_takes_a_notification_without_a_redirect(house: House, prefix: str, slash: str) -> None:
+    headers = {"Authorization": f"Bearer {house.token}"}
+    url = f"{prefix}/notifications{slash}"
+    async with house.session.post(url, json=house.body(), headers=headers, allow_redirects=False) as answer:
+        assert answer.status == 202
+
+
+async def test_who_may_not_send_is_told(house: House) -> None:
+    reader = house.around.callers.token("notifications:read")
+
+    assert (await house.post(token=reader)).status == 403
+    assert (await house.post(token="nobody")).status == 401
+
+
+@pytest.mark.timeout(240)
+async def test_fuzzing_finds_no_500_and_no_undocumented_answer(house: House) -> None:
+    everything = house.around.callers.token("notifications:*", kind="service")
+    key = (await house.post(token=everything)).data["notification_id"]
+
+    await asyncio.to_thread(_fuzz, f"{house.url}/openapi.json", everything, key, examples=25)
+
+
+def _fuzz(address: str, token: str, key: str, *, examples: int) -> None:
+    """Ask every route of the document what it should and should not take; half of the ids are ones that exist."""
+    document = schemathesis.openapi.from_url(address)
+    for found in document.get_all_operations():
+        assert isinstance(found, Ok), found
+        operation = found.ok()
+
+        @settings(
+            max_examples=examples,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(case=operation.as_strategy())
+        def ask(case: schemathesis.Case[Any]) -> None:
+            parameters = case.path_parameters
+            if "notification_id" in parameters and hash(str(parameters)) % 2:
+                parameters["notification_id"] = key
+            case.call_and_validate(headers={"Authorization": f"Bearer {token}"}, timeout=30, checks=CHECKS)
+
+        ask()
