@@ -20,8 +20,8 @@ from carillon.kit.auth import CallerKind
 from carillon.kit.errors import invalid
 
 Status = Literal["active", "disabled"]
-# Control characters (CR and LF among them), the marks that turn the direction of text, and half surrogates.
-_UNSEEN = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff"
+# Control characters (CR and LF among them), and the marks that turn the direction of text.
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
 ONE_LINE = rf"\A *[^\s{_UNSEEN}][^{_UNSEEN}]*\Z"
 CATEGORY = r"\A[a-z0-9][a-z0-9_.\-]*\Z"
 MOST_CATEGORIES = 200

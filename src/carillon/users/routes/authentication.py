@@ -23,9 +23,25 @@ from carillon.users.routes.resources import TAG, Resources, account_key, client_
 
 _SOUND = r"\A[^\x00]*\Z"
 Name = Annotated[
-    str, Meta(min_length=1, max_length=200, pattern=ONE_LINE, description="One line, without control characters")
+    str,
+    Meta(
+        min_length=1,
+        max_length=200,
+        pattern=ONE_LINE,
+        description="One line, no control characters",
+        examples=["Ada Lovelace"],
+    ),
 ]
-Email = Annotated[str, Meta(min_length=3, max_length=320, pattern=_SOUND, extra_json_schema={"format": "email"})]
+Email = Annotated[
+    str,
+    Meta(
+        min_length=3,
+        max_length=320,
+        pattern=_SOUND,
+        extra_json_schema={"format": "email"},
+        examples=["ada@example.com"],
+    ),
+]
 
 
 class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,7 +49,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     name: Name
     email: Email
-    password: Annotated[str, Meta(min_length=8, max_length=256, pattern=_SOUND)]
+    password: Annotated[str, Meta(min_length=8, max_length=256, pattern=_SOUND, examples=["correct horse battery"])]
     push_token: PushToken | None = None
     preferences: ChannelChoices | None = None
 
@@ -41,8 +57,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `POST /auth/login`."""
 
-    email: Annotated[str, Meta(max_length=320, pattern=_SOUND)]
-    password: Annotated[str, Meta(max_length=256)]
+    email: Annotated[str, Meta(max_length=320, pattern=_SOUND, examples=["ada@example.com"])]
+    password: Annotated[str, Meta(max_length=256, examples=["correct horse battery"])]
 
 
 class AccessGranted(msgspec.Struct, frozen=True):
