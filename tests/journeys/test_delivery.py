@@ -103,6 +103,7 @@ async def test_always_refused_becomes_a_dead_letter_and_failed(client: Client, s
     smtp.answers[r"refused-.*"] = "550 5.1.1 no such mailbox"
     user = await client.register(email=email)
     code = await client.publish()
+    before = await client.waiting_in("failed.queue")
 
     accepted = await client.notify(user["user_id"], code)
 
@@ -110,6 +111,11 @@ async def test_always_refused_becomes_a_dead_letter_and_failed(client: Client, s
     assert ended["status"] == "failed"
     assert "550" in (ended["error"] or "") + (ended["reason"] or "")
     assert smtp.attempts.count(email) == 1
+
+    async def dead_letter() -> bool:
+        return await client.waiting_in("failed.queue") > before
+
+    await eventually(dead_letter, within=15, says="the message is in failed.queue")
 
 
 async def test_a_temporary_refusal_is_tried_until_attempts_are_used_up(client: Client, smtp: FakeSmtp) -> None:

@@ -75,6 +75,12 @@ async def migrate(settings: GatewaySettings) -> None:
         await prepare(Partitions(database))
 
 
+async def end_leases(settings: GatewaySettings) -> None:
+    """Take back what the relay held: only for who knows that every process of the gateway is dead."""
+    async with open_database(settings.database_url, name=f"{NAME}-leases", size=1) as database:
+        await Outbox(database).end_leases()
+
+
 @asynccontextmanager
 async def outside(settings: GatewaySettings) -> AsyncIterator[Outside]:
     """The broker and the other services, as the settings name them."""
@@ -147,7 +153,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
                     in_flight=settings.recorder_in_flight,
                 ),
                 "partitions": lambda: keep_prepared(Partitions(database)),
-                "measure": lambda: keep_measured(outbox),
+                "measure": lambda: keep_measured(outbox, world.broker),
             },
             checks={**checks, **world.checks},
         )

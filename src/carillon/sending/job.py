@@ -13,6 +13,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from carillon.contracts.notifications import Notification
 from carillon.sdk.client import Carillon, Refused, Unreachable, connect
 from carillon.sending import recipients
 from carillon.sending.recipients import BadRow, Recipient, UnreadableFile
@@ -90,7 +91,7 @@ class Contacts:
 
 
 async def send(job: Job) -> int:
-    """Send, wait for the outcomes, print them. The exit code is 1 when a row was bad, refused, failed or is unsettled."""
+    """Send, wait for the outcomes, print them. Exit code 1: a row was bad, refused, failed or is unsettled."""
     outcomes = Outcomes()
     console = Console()
     try:
@@ -201,10 +202,15 @@ async def _ask_all(
             found = await carillon.notification(notification_id)
             if found.status in _FINAL:
                 waiting.discard(notification_id)
-                outcomes.ended[found.status, found.reason or ""] += 1
+                outcomes.ended[found.status, _why(found)] += 1
                 settled()
 
     await _together(work)
+
+
+def _why(found: Notification) -> str:
+    said = [text for text in (found.reason, found.error) if text]
+    return ": ".join(dict.fromkeys(said)) if found.status != "delivered" else ""
 
 
 async def _together(work: Callable[[], Coroutine[None, None, None]]) -> None:

@@ -38,6 +38,8 @@ SET lease_until = NULL, available_at = greatest(available_at, now() + $3 * inter
 WHERE notification_id = ANY($1::uuid[]) AND lease_until = $2
 """
 
+END_LEASES = "UPDATE gateway.outbox SET lease_until = NULL WHERE lease_until IS NOT NULL"
+
 WAITING = "SELECT count(*) FROM gateway.outbox WHERE available_at <= now()"
 
 
@@ -74,3 +76,7 @@ class Outbox:
     async def waiting(self) -> int:
         """How many could be sent now."""
         return int(await self._database.fetchval(WAITING))
+
+    async def end_leases(self) -> None:
+        """Take back what dead relays held; a living one would then send a message that another sends too."""
+        await self._database.execute(END_LEASES)
