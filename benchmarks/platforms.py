@@ -48,7 +48,7 @@ def platform(kind: str) -> Iterator[tuple[Platform, int]]:
         if kind == "embedded":
             yield stack.enter_context(all_in_one(folder, environment)), port
         else:
-            postgres = stack.enter_context(postgres_server(durable=True))
+            postgres = stack.enter_context(postgres_server(settings={}))
             rabbitmq = stack.enter_context(rabbitmq_server())
             yield stack.enter_context(five_processes(folder, environment, postgres, rabbitmq)), port
 

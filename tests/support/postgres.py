@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,12 +109,12 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def postgres_server() -> Iterator[PostgresServer]:
+def postgres_server(*, settings: Mapping[str, str] = SETTINGS) -> Iterator[PostgresServer]:
     """Run a PostgreSQL of our own, gone with its data afterwards."""
     path = Path(tempfile.mkdtemp(prefix="carillon-postgres-"))
     try:
         with claimed(path) as folder:
-            installation = install(folder, SETTINGS)
+            installation = install(folder, settings)
             _run(ensure_cluster(installation))
             with socket_folder(folder, installation.user) as socket_dir:
                 server = PostgresServer(installation, socket_dir)
