@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 from tests.support.packages import Installation, package
 
@@ -23,23 +23,30 @@ _ARGUMENTS = [
 
 
 @asynccontextmanager
-async def blank_page() -> AsyncIterator[Page]:
-    """An empty page that can fetch nothing; the browser is CHROMIUM's, the system's, or a fetched one."""
-    program, environment = _chromium()
+async def chromium() -> AsyncIterator[Browser]:
+    """A headless browser: the one that CHROMIUM names, the system's, or a fetched one."""
+    program, environment = _program()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=program, args=_ARGUMENTS, env=environment, timeout=30_000
         )
         try:
-            page = await browser.new_page()
-            await page.route("**/*", lambda route: route.abort())
-            await page.set_content("<!doctype html><html lang=en><body></body></html>")
-            yield page
+            yield browser
         finally:
             await browser.close()
 
 
-def _chromium() -> tuple[str, dict[str, str | float | bool]]:
+@asynccontextmanager
+async def blank_page() -> AsyncIterator[Page]:
+    """An empty page that can fetch nothing."""
+    async with chromium() as browser:
+        page = await browser.new_page()
+        await page.route("**/*", lambda route: route.abort())
+        await page.set_content("<!doctype html><html lang=en><body></body></html>")
+        yield page
+
+
+def _program() -> tuple[str, dict[str, str | float | bool]]:
     if given := os.environ.get("CHROMIUM"):
         return given, dict(os.environ)
     found = package("chromium", marker=_PROGRAM)
