@@ -130,7 +130,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
             notifications,
             reports,
         )
-        checks = {"database": HealthCheck(database.ping, "Nothing can be accepted or answered.", vital=True)}
+        checks = {"database": HealthCheck(notifications.ping, "Nothing can be accepted or answered.", vital=True)}
         relaying = Relaying(
             outbox, world.broker, grew, size=settings.relay_batch, lease_seconds=settings.relay_lease_seconds
         )

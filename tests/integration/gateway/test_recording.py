@@ -61,6 +61,30 @@ async def test_a_retry_is_told_with_its_stage_and_error(house: House) -> None:
     assert (found["status"], found["error"], found["attempts"]) == ("pending", "451 try later", 1)
 
 
+async def test_an_explanation_says_why_in_one_sentence_and_in_order(house: House) -> None:
+    refused, under_way = await house.accepted(), await house.accepted()
+    async with house.loop("recorder"), house.loop("relay"):
+        await publish(house, retried(refused, 1), failed(refused, reason="550 no such mailbox"), retried(under_way, 1))
+        await settled(house, refused, "failed")
+        await eventually(lambda: _relayed(house))
+
+    ended = (await house.call("GET", f"/notifications/{refused}/explain")).data
+    waiting = (await house.call("GET", f"/notifications/{under_way}/explain")).data
+
+    assert ended["summary"] == "It did not reach the user. Reason: 550 no such mailbox."
+    kinds = [reason["kind"] for reason in ended["reasons"]]
+    assert kinds[0] == "accepted"
+    assert sorted(kinds[1:]) == ["attempt_failed", "failed", "looked_up", "queued"]
+    tried = next(reason for reason in ended["reasons"] if reason["kind"] == "attempt_failed")
+    assert (tried["sentence"], tried["detail"]) == ("The attempt failed (attempt 1).", {"attempt": 1})
+    assert (waiting["status"], waiting["stage"]) == ("pending", "retrying")
+    assert waiting["summary"] == "It was tried and will be tried again. Reason: 451 try later."
+
+
+async def _relayed(house: House) -> bool:
+    return await house.count("outbox") == 0
+
+
 async def test_every_order_of_reports_ends_the_same(around: Around, house: House) -> None:
     orders = list(itertools.permutations(range(5)))
     keys = [await house.accepted() for _ in orders]

@@ -45,6 +45,10 @@ class Notifications:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def ping(self) -> None:
+        """Raises while the database is away or its tables are missing."""
+        await self._database.execute("SELECT FROM gateway.notifications LIMIT 0")
+
     async def one(self, notification_id: UUID, *, owner: UUID | None) -> Known | None:
         """`owner` None: whoever sent it."""
         row = await self._database.fetchrow(ONE, notification_id, owner)
