@@ -62,6 +62,8 @@ class Templates(Protocol):
 
     async def create(self, code: str, category: str | None, draft: Draft, *, at_most_once: bool) -> Template | None: ...
 
+    async def create_published(self, code: str, drafts: Sequence[Draft]) -> bool: ...
+
     async def add_version(self, code: str, draft: Draft) -> TemplateVersion | None: ...
 
     async def publish(self, code: str, number: int, by: UUID) -> TemplateVersion | None: ...
@@ -236,12 +238,7 @@ async def seed(store: Templates, *, by: UUID) -> None:
     """Publish the demo templates where there is no template at all; safe when several processes start at once."""
     if not await store.is_empty():
         return
-    draft = _draft(WELCOME, by, "en")
-    if await store.create(WELCOME.code, WELCOME.category, draft, at_most_once=False) is None:
-        return
-    await store.add_version(WELCOME.code, _draft(WELCOME_PUSH, by, "en"))
-    for number in (1, 2):
-        await store.publish(WELCOME.code, number, by)
+    await store.create_published(WELCOME.code, [_draft(given, by, "en") for given in (WELCOME, WELCOME_PUSH)])
 
 
 async def _which_is_missing(store: Templates, code: str, wanted: str) -> TemplateNotFound | VersionNotFound:

@@ -59,15 +59,22 @@ class TemplateStore:
     async def create(self, code: str, category: str | None, draft: Draft, *, at_most_once: bool) -> Template | None:
         """A template with its version 1; None when the code is taken."""
         async with self._database.transaction() as connection:
-            template_id = await connection.fetchval(
-                "INSERT INTO templates.templates (id, code, category, at_most_once, created_by)"
-                " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (code) DO NOTHING RETURNING id",
-                *(uuid7(), code, category, at_most_once, draft.by),
-            )
+            template_id = await _made(connection, code, category, at_most_once=at_most_once, by=draft.by)
             if template_id is None:
                 return None
             await _add(connection, template_id, 1, draft)
             return _template(await connection.fetchrow(f"{_TEMPLATE} WHERE t.id = $1", template_id))
+
+    async def create_published(self, code: str, drafts: Sequence[Draft]) -> bool:
+        """A template with these versions, each published, at once or not at all; False when the code is taken."""
+        async with self._database.transaction() as connection:
+            template_id = await _made(connection, code, None, at_most_once=False, by=drafts[0].by)
+            if template_id is None:
+                return False
+            for number, draft in enumerate(drafts, 1):
+                await _add(connection, template_id, number, draft)
+                await _point(connection, template_id, number, draft.by)
+            return True
 
     async def add_version(self, code: str, draft: Draft) -> TemplateVersion | None:
         """The next version; None when there is no such template."""
@@ -89,16 +96,7 @@ class TemplateStore:
         async with self._database.transaction() as connection:
             if (template_id := await _locked(connection, code)) is None:
                 return None
-            version_id = await connection.fetchval(
-                "INSERT INTO templates.publications (template_id, channel, language, version_id, published_by)"
-                " SELECT template_id, channel, language, id, $3 FROM templates.template_versions"
-                " WHERE template_id = $1 AND number = $2"
-                " ON CONFLICT (template_id, channel, language) DO UPDATE"
-                " SET version_id = excluded.version_id, published_by = excluded.published_by, published_at = now()"
-                " RETURNING version_id",
-                *(template_id, number, by),
-            )
-            if version_id is None:
+            if (version_id := await _point(connection, template_id, number, by)) is None:
                 return None
             await _touch(connection, template_id)
             return _version(await connection.fetchrow(f"{_VERSION} WHERE v.id = $1", version_id))
@@ -202,6 +200,31 @@ async def _locked(connection: Connection, code: str) -> UUID | None:
         "SELECT id FROM templates.templates WHERE code = $1 FOR UPDATE", code
     )
     return found
+
+
+async def _made(
+    connection: Connection, code: str, category: str | None, *, at_most_once: bool, by: UUID
+) -> UUID | None:
+    template_id: UUID | None = await connection.fetchval(
+        "INSERT INTO templates.templates (id, code, category, at_most_once, created_by)"
+        " VALUES ($1, $2, $3, $4, $5) ON CONFLICT (code) DO NOTHING RETURNING id",
+        *(uuid7(), code, category, at_most_once, by),
+    )
+    return template_id
+
+
+async def _point(connection: Connection, template_id: UUID, number: int, by: UUID) -> UUID | None:
+    """Lead the channel and language of a version to it; its id, or None when there is none of this number."""
+    version_id: UUID | None = await connection.fetchval(
+        "INSERT INTO templates.publications (template_id, channel, language, version_id, published_by)"
+        " SELECT template_id, channel, language, id, $3 FROM templates.template_versions"
+        " WHERE template_id = $1 AND number = $2"
+        " ON CONFLICT (template_id, channel, language) DO UPDATE"
+        " SET version_id = excluded.version_id, published_by = excluded.published_by, published_at = now()"
+        " RETURNING version_id",
+        *(template_id, number, by),
+    )
+    return version_id
 
 
 async def _touch(connection: Connection, template_id: UUID) -> None:
