@@ -23,7 +23,7 @@ from carillon.users.actions.authenticating import Identification
 from carillon.users.actions.founding import found
 from carillon.users.actions.looking_up import LookUps
 from carillon.users.domain import Address, address
-from carillon.users.loops import Changes, announce, listen
+from carillon.users.loops import Changes, announce, listen, tidy
 from carillon.users.providers.access_tokens import AccessTokens, read_signing_key
 from carillon.users.providers.installation import Installation, ensure_signing_key
 from carillon.users.providers.passwords import Argon2Passwords, open_passwords
@@ -120,6 +120,7 @@ def _running(here: Resources, database: Database, broker: Broker) -> Running:
     )
     loops = {
         "announce": partial(announce, Outbox(database), broker, here.changes),
+        "tidy": partial(tidy, here.credentials),
         "listen": partial(listen, broker, here.look_ups, remembered),
     }
     return Running(app, loops, checks)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from typing import Protocol
 from uuid import UUID
 
 import msgspec
@@ -11,11 +12,21 @@ from carillon.contracts.channels import USERS_EVENTS
 from carillon.contracts.users import UserChanged
 from carillon.kit.auth import RememberedTokens
 from carillon.kit.broker.port import Announced, Broker
+from carillon.kit.telemetry.metrics import OUTBOX_WAITING
 from carillon.users.actions.announcing import BATCH, Outbox, announce_batch
 from carillon.users.actions.looking_up import LookUps
 
 _log = structlog.get_logger()
 _POLL_SECONDS = 0.5
+_TIDY_SECONDS = 600
+_KEPT_SECONDS = 86_400.0
+_BITE = 1_000
+
+
+class Sessions(Protocol):
+    """Logins, of which the ended ones need not be kept."""
+
+    async def drop_ended_sessions(self, *, older_than_seconds: float, limit: int) -> int: ...
 
 
 class Changes:
@@ -38,9 +49,18 @@ class Changes:
 
 async def announce(outbox: Outbox, broker: Broker, changes: Changes) -> None:
     """Announce what waits in the outbox, for ever."""
+    gauge = OUTBOX_WAITING.labels("users")
     while True:
+        gauge.set(await outbox.waiting())
         if await announce_batch(outbox, broker) < BATCH:
             await changes.wait(_POLL_SECONDS)
+
+
+async def tidy(sessions: Sessions) -> None:
+    """Drop sessions a day after their end, in small bites."""
+    while True:
+        if await sessions.drop_ended_sessions(older_than_seconds=_KEPT_SECONDS, limit=_BITE) < _BITE:
+            await asyncio.sleep(_TIDY_SECONDS)
 
 
 async def listen(broker: Broker, look_ups: LookUps, tokens: RememberedTokens) -> None:

@@ -75,7 +75,7 @@ async def test_limits_are_shared_in_redis_and_login_limits_are_cut_while_it_is_g
             redis_server.start()
 
 
-@pytest.mark.parametrize("loop", ["announce", "listen"])
+@pytest.mark.parametrize("loop", ["announce", "listen", "tidy"])
 async def test_the_loops_stop_when_they_are_told_to(settings: UsersSettings, tmp_path: Path, loop: str) -> None:
     async with running(settings, tmp_path) as (_, service):
         task = await _begun(service, loop)

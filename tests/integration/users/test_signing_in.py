@@ -13,6 +13,7 @@ import pytest
 from carillon.users.settings import UsersSettings
 from tests.integration.users.client import PASSWORD, UsersApi
 from tests.integration.users.conftest import running
+from tests.support.waiting import eventually
 
 
 async def test_who_signs_in_is_known_by_the_token(api: UsersApi) -> None:
@@ -128,6 +129,27 @@ async def test_a_session_that_was_ended_and_a_user_who_was_disabled_are_out(
         await sql.execute("UPDATE users.users SET status = 'disabled' WHERE id = $1", UUID(user["user_id"]))
         assert (await api.call("GET", "/v1/users/me", token=again)).status == 401
         assert (await api.log_in(user["email"])).status == 401
+
+
+async def test_sessions_are_dropped_a_day_after_their_end(
+    settings: UsersSettings, tmp_path: Path, sql: asyncpg.Connection
+) -> None:
+    async with running(settings, tmp_path) as (api, service):
+        for hours in (0, 23, 25, 100):
+            await api.someone()
+            await sql.execute(
+                "UPDATE users.sessions SET expires_at = now() - make_interval(hours => $1) WHERE expires_at > now()",
+                hours,
+            )
+        tidying = asyncio.ensure_future(service.loops["tidy"]())
+        try:
+
+            async def dropped() -> bool:
+                return bool(await sql.fetchval("SELECT count(*) FROM users.sessions") == 2)
+
+            await eventually(dropped)
+        finally:
+            tidying.cancel()
 
 
 async def test_introspection_is_for_services_and_knows_both_kinds_of_token(api: UsersApi) -> None:

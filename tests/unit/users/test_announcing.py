@@ -14,22 +14,25 @@ from carillon.users.domain import WaitingEvent
 
 @dataclass
 class FakeOutbox:
-    waiting: dict[UUID, WaitingEvent] = field(default_factory=dict)
+    events: dict[UUID, WaitingEvent] = field(default_factory=dict)
     claimed: set[UUID] = field(default_factory=set)
 
     def add(self) -> UUID:
         event = WaitingEvent(uuid7(), "users.events", {"user_id": str(uuid7()), "version": 2})
-        self.waiting[event.event_id] = event
+        self.events[event.event_id] = event
         return event.event_id
 
+    async def waiting(self) -> int:
+        return len(self.events)
+
     async def claim(self, *, size: int, lease_seconds: float) -> list[WaitingEvent]:
-        free = [event for event in self.waiting.values() if event.event_id not in self.claimed][:size]
+        free = [event for event in self.events.values() if event.event_id not in self.claimed][:size]
         self.claimed |= {event.event_id for event in free}
         return free
 
     async def settle(self, event_ids: Sequence[UUID]) -> None:
         for event_id in event_ids:
-            del self.waiting[event_id]
+            del self.events[event_id]
 
     async def give_back(self, event_ids: Sequence[UUID]) -> None:
         self.claimed -= set(event_ids)
@@ -55,7 +58,7 @@ async def test_what_waits_is_announced_once_and_gone() -> None:
     assert await announce_batch(outbox, announcer) == 0
 
     assert len(announcer.heard) == 3
-    assert outbox.waiting == {}
+    assert outbox.events == {}
 
 
 async def test_what_could_not_be_announced_is_free_for_the_next_try() -> None:
@@ -66,7 +69,7 @@ async def test_what_could_not_be_announced_is_free_for_the_next_try() -> None:
     with pytest.raises(BrokerUnavailable):
         await announce_batch(outbox, announcer)
 
-    assert len(outbox.waiting) == 3
+    assert len(outbox.events) == 3
     announcer.fails_after = 10_000
     assert await announce_batch(outbox, announcer) == 3
     assert len(set(announcer.heard)) == 5

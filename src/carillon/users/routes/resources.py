@@ -23,7 +23,7 @@ from carillon.users.store.preferences import PreferencesStore
 TAG: Final = "users"
 READ: Final = "users:read"
 WRITE: Final = "users:write"
-_IPV6_SITE = 64
+_IPV6_NETWORK = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +54,21 @@ def actor(request: ApiRequest) -> Actor:
 
 
 def client_address(request: ApiRequest) -> str:
-    """The peer's address; of IPv6 the site, because one client holds all addresses of it."""
-    host = request.client.host if request.client else ""
+    """What limits by client address count by."""
+    return network_of(request.client.host if request.client else "")
+
+
+def network_of(host: str) -> str:
+    """An IPv4 address as it is; of IPv6 the network, because one client holds all addresses of it."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return host
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
-        return str(ipaddress.ip_network((address, _IPV6_SITE), strict=False))
-    return str(address)
+    if isinstance(address, ipaddress.IPv4Address):
+        return host
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((address, _IPV6_NETWORK), strict=False))
 
 
 def account_key(email: str) -> str:

@@ -22,6 +22,11 @@ SELECT u.id, u.status, u.password_hash, u.token_version, {_PERMISSIONS} AS permi
 FROM users.users u WHERE u.email_key = $1
 """  # noqa: S608 - made of constants
 _BEGIN = "INSERT INTO users.sessions (id, user_id, expires_at) VALUES ($1, $2, now() + make_interval(secs => $3))"
+_DROP_ENDED = """
+DELETE FROM users.sessions WHERE id = ANY(ARRAY(
+    SELECT id FROM users.sessions WHERE expires_at < now() - make_interval(secs => $1) ORDER BY expires_at LIMIT $2
+)) RETURNING id
+"""
 _SESSION = """
 SELECT s.user_id, u.token_version FROM users.sessions s JOIN users.users u ON u.id = s.user_id
 WHERE s.id = $1 AND s.revoked_at IS NULL AND u.status = 'active'
@@ -59,6 +64,10 @@ class Credentials:
         """None for a session that was ended, or whose user may no longer sign in."""
         row = await self._database.fetchrow(_SESSION, session_id)
         return None if row is None else SessionState(row["user_id"], row["token_version"])
+
+    async def drop_ended_sessions(self, *, older_than_seconds: float, limit: int) -> int:
+        """How many were dropped; at most `limit`."""
+        return len(await self._database.fetch(_DROP_ENDED, older_than_seconds, limit))
 
     async def opaque_token(self, token_id: UUID) -> OpaqueToken | None:
         """None for one that is unknown, revoked or expired, or whose owner is disabled."""

@@ -23,6 +23,11 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    async def waiting(self) -> int:
+        """How many events wait, claimed ones included."""
+        count: int = await self._database.fetchval("SELECT count(*) FROM users.outbox")
+        return count
+
     async def claim(self, *, size: int, lease_seconds: float) -> list[WaitingEvent]:
         rows = await self._database.fetch(_CLAIM, size, lease_seconds)
         return [WaitingEvent(row["id"], row["topic"], row["body"]) for row in sorted(rows, key=lambda row: row["id"])]
