@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from uuid import uuid4
 
 import pytest
@@ -10,6 +11,7 @@ import structlog
 from carillon.kit.broker.batches import Batches, outcomes_of
 from carillon.kit.broker.port import Delivery, Done, Message, Outcome
 from carillon.kit.broker.postgres.adapter import CHUNK_BYTES, CHUNK_MESSAGES, chunks
+from carillon.kit.broker.postgres.polling import Poll
 
 DELIVERY = Delivery("email.queue", b"body of ada@example.org", {}, uuid4(), redelivered=False, delivery_count=0)
 
@@ -82,3 +84,35 @@ def test_a_publish_is_cut_by_rows_and_by_bytes_and_loses_none() -> None:
     assert [len(chunk) for chunk in chunks(large)] == [1, 1, 1]
     assert [message for chunk in chunks(small + large) for message in chunk] == small + large
     assert list(chunks([])) == []
+
+
+@pytest.mark.parametrize("turns", range(4))
+async def test_a_stop_that_meets_a_wake_is_not_lost(turns: int) -> None:
+    wake = asyncio.Event()
+    resting = asyncio.ensure_future(Poll(wake).found_nothing())
+    await asyncio.sleep(0)
+
+    wake.set()
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    asked = resting.cancel()
+    await asyncio.wait([resting], timeout=5)
+
+    assert resting.cancelled() == asked
+
+
+async def test_a_stop_that_a_library_has_swallowed_ends_the_consumer_at_its_next_batch() -> None:
+    batches = Batches("q", limit=1, drain_timeout=1)
+
+    async def swallow_the_first() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        while True:
+            await batches.room()
+
+    consumer = asyncio.ensure_future(swallow_the_first())
+    await asyncio.sleep(0)
+    consumer.cancel()
+    await asyncio.wait([consumer], timeout=5)
+
+    assert consumer.cancelled()

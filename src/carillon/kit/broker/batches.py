@@ -15,6 +15,12 @@ FIRST_BACK_OFF = 0.1
 LONGEST_BACK_OFF = 5.0
 
 
+def asked_to_stop() -> bool:
+    """Whether somebody cancels the task that runs now."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 class BackOff:
     """Growing, jittered pauses between attempts to reach a server; `reset` after a success."""
 
@@ -47,7 +53,9 @@ class Batches:
         self._running: set[asyncio.Task[None]] = set()
 
     async def room(self) -> None:
-        """Return when one more batch may start."""
+        """Return when one more batch may start; raises CancelledError when the consumer was asked to stop."""
+        if asked_to_stop():  # the request may have been lost inside a library's wait_for
+            raise asyncio.CancelledError
         while len(self._running) >= self._limit:
             await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
 

@@ -109,7 +109,8 @@ class PostgresBroker:
 
     async def _hand_back(self, claiming: "asyncio.Future[Claim | None]") -> None:
         with suppress(BrokerUnavailable, TimeoutError):  # then the lease's end brings them back
-            claim = await asyncio.wait_for(claiming, CLOSE_TIMEOUT)
+            async with asyncio.timeout(CLOSE_TIMEOUT):
+                claim = await claiming
             if claim is not None:
                 await self._store.release(claim, delay=0, uncount=True)
 
@@ -155,7 +156,8 @@ async def _keep_session(_connection: asyncpg.Connection) -> None:
 
 async def _close(pool: asyncpg.Pool) -> None:
     try:
-        await asyncio.wait_for(pool.close(), CLOSE_TIMEOUT)
+        async with asyncio.timeout(CLOSE_TIMEOUT):
+            await pool.close()
     except TROUBLE:
         pool.terminate()
 

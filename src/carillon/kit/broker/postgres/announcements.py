@@ -84,4 +84,5 @@ class Announcements:
     @staticmethod
     async def _until_lost(lost: asyncio.Event) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(lost.wait(), HEARTBEAT)
+            async with asyncio.timeout(HEARTBEAT):
+                await lost.wait()

@@ -24,7 +24,8 @@ class Poll:
 
     async def found_nothing(self) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), self._rest)
+            async with asyncio.timeout(self._rest):  # wait_for would lose a cancellation that meets the wake
+                await self._wake.wait()
             self._rest = BUSY
         self._wake.clear()
         self._rest = min(self._rest * GROWTH, IDLE)

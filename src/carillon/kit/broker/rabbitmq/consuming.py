@@ -7,9 +7,9 @@ from contextlib import suppress
 import structlog
 from aiormq.abc import AbstractChannel, DeliveredMessage
 
-from carillon.kit.broker.batches import BackOff, Batches
+from carillon.kit.broker.batches import BackOff, Batches, asked_to_stop
 from carillon.kit.broker.port import Handler, Topology, Tuning
-from carillon.kit.broker.rabbitmq.link import CLOSE_TIMEOUT, TROUBLE, Link, Session, asked_to_stop
+from carillon.kit.broker.rabbitmq.link import CLOSE_TIMEOUT, TROUBLE, Link, Session
 from carillon.kit.broker.rabbitmq.publishing import Publisher
 from carillon.kit.broker.rabbitmq.settling import Hand
 
@@ -56,6 +56,7 @@ class Consumer:
         back_off = BackOff()
         try:
             while True:
+                await self._batches.room()
                 session = await self._link.next_session()
                 try:
                     await self._consume(session, back_off)

@@ -9,7 +9,7 @@ import structlog
 from aiormq.channel import Channel
 from yarl import URL
 
-from carillon.kit.broker.batches import BackOff
+from carillon.kit.broker.batches import BackOff, asked_to_stop
 from carillon.kit.broker.port import BrokerUnavailable, Topology, TopologyMismatch, Tuning
 from carillon.kit.broker.rabbitmq.declare import declare
 
@@ -20,12 +20,6 @@ TROUBLE = (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError)
 
 HEARTBEAT = 10
 CLOSE_TIMEOUT = 5.0
-
-
-def asked_to_stop() -> bool:
-    """Whether somebody cancels the task that runs now."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 @contextmanager
