@@ -145,7 +145,7 @@ def test_what_could_grow_without_bound_is_refused_before_it_runs(source: str) ->
         ("{% for i in range(99999) %}{{ big }}{% endfor %}", "exceeds"),
         ("{{ big }}" * 20, "exceeds"),
         ("{{ many }}{{ many }}{{ many }}", "exceeds"),
-        ("{% for i in range(99999) %}" + "x" * 10_000 + "{% endfor %}", "too much work"),
+        ("{% for i in range(20000) %}" + "x" * 10_000 + "{% endfor %}", "too much work"),
         ("{% for i in range(999) %}{% for j in range(999) %}{% endfor %}{% endfor %}", "too much work"),
         ("{{ 5|first }}", "line 1"),
         ("\n{{ 'a' + 1 }}", "line 2"),
