@@ -1,6 +1,5 @@
 """`make bench`: every question once, bounded in count and time, on 127.0.0.1."""
 
-import asyncio
 import os
 import sys
 
@@ -17,13 +16,13 @@ def show(title: str, figures: list[tuple[str, str]]) -> None:
     sys.stdout.flush()
 
 
-async def main() -> None:
+def main() -> None:
     print(
         f"{machine()}; {os.cpu_count()} cores shared by everything, the load generator included; {COUNT} notifications"
     )
-    show("One process, PostgreSQL broker", await notifications.measure("embedded", COUNT))
-    show("Five processes, RabbitMQ", await notifications.measure("rabbitmq", COUNT))
-    show("Look-ups", await lookups.measure(COUNT * 4))
+    show("One process, PostgreSQL broker", notifications.measure("embedded", COUNT))
+    show("Five processes, RabbitMQ", notifications.measure("rabbitmq", COUNT))
+    show("Look-ups", lookups.measure(COUNT * 4))
 
 
-asyncio.run(main())
+main()

@@ -2,6 +2,8 @@
 
 import itertools
 
+import uvloop
+
 from benchmarks import load
 from benchmarks.cpu import family_of, seconds_of
 from benchmarks.platforms import platform, prepared
@@ -17,14 +19,14 @@ async def _read(found: Platform, people: list[str], token: str, count: int) -> l
     return result
 
 
-async def measure(count: int) -> list[tuple[str, str]]:
+def measure(count: int) -> list[tuple[str, str]]:
     """(figure, value) pairs: the users service as a process of its own, its cache warm."""
     with platform("rabbitmq") as (found, _):
         _, people, admin = prepared(found, 200)
-        await _read(found, people, admin, 2_000)
+        uvloop.run(_read(found, people, admin, 2_000))
         pids = family_of(found.processes["users"].pid)
         before = seconds_of(pids)
-        result = await _read(found, people, admin, count)
+        result = uvloop.run(_read(found, people, admin, count))
         spent = seconds_of(pids) - before
         return [
             (

@@ -7,6 +7,8 @@ import time
 from collections.abc import Iterator
 from uuid import uuid4
 
+import uvloop
+
 from benchmarks import load
 from benchmarks.cpu import family_of, resident_mib, seconds_of
 from benchmarks.platforms import platform, prepared
@@ -43,36 +45,40 @@ async def _await_sink(port: int, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def measure(kind: str, count: int) -> list[tuple[str, str]]:
+def measure(kind: str, count: int) -> list[tuple[str, str]]:
     """(figure, value) pairs for one kind of platform."""
     with platform(kind) as (found, port):
-        code, people, _ = prepared(found, 200)
-        await _post(found, posts(found, code, people, WARM_UP), connections=16)
-        await _await_sink(port, WARM_UP)
-        pids = {name: family_of(process.pid) for name, process in found.processes.items()}
-        every = [pid for family in pids.values() for pid in family]
-        before, at_start = seconds_of(every), {name: seconds_of(family) for name, family in pids.items()}
-        started = time.perf_counter()
-        result = await _post(found, list_first(posts(found, code, people, count)), connections=64)
-        accepted_cpu = {name: seconds_of(family) - at_start[name] for name, family in pids.items()}
-        await _await_sink(port, WARM_UP + count)
-        seconds = time.perf_counter() - started
-        spent = {name: seconds_of(family) - at_start[name] for name, family in pids.items()}
-        gateway = "gateway" if "gateway" in accepted_cpu else "up"
-        return [
-            (
-                "accepted while delivering",
-                f"{result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms, p99 {result.percentile(0.99):.1f} ms",
-            ),
-            ("end to end, request to SMTP", f"{count / seconds:,.0f} mails/s"),
-            ("CPU a notification, our processes", f"{1e6 * (seconds_of(every) - before) / count:,.0f} µs"),
-            ("of these", ", ".join(f"{name} {1e6 * cpu / count:,.0f}" for name, cpu in spent.items() if cpu)),
-            (
-                "CPU of the accepting process until the last 202",
-                f"{1e6 * accepted_cpu[gateway] / count:,.0f} µs a notification",
-            ),
-            ("memory, our processes", f"{resident_mib(every):,.0f} MiB"),
-        ]
+        return uvloop.run(_measure(found, port, count))
+
+
+async def _measure(found: Platform, port: int, count: int) -> list[tuple[str, str]]:
+    code, people, _ = prepared(found, 200)
+    await _post(found, posts(found, code, people, WARM_UP), connections=16)
+    await _await_sink(port, WARM_UP)
+    pids = {name: family_of(process.pid) for name, process in found.processes.items()}
+    every = [pid for family in pids.values() for pid in family]
+    before, at_start = seconds_of(every), {name: seconds_of(family) for name, family in pids.items()}
+    started = time.perf_counter()
+    result = await _post(found, list_first(posts(found, code, people, count)), connections=64)
+    accepted_cpu = {name: seconds_of(family) - at_start[name] for name, family in pids.items()}
+    await _await_sink(port, WARM_UP + count)
+    seconds = time.perf_counter() - started
+    spent = {name: seconds_of(family) - at_start[name] for name, family in pids.items()}
+    gateway = "gateway" if "gateway" in accepted_cpu else "up"
+    return [
+        (
+            "accepted while delivering",
+            f"{result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms, p99 {result.percentile(0.99):.1f} ms",
+        ),
+        ("end to end, request to SMTP", f"{count / seconds:,.0f} mails/s"),
+        ("CPU a notification, our processes", f"{1e6 * (seconds_of(every) - before) / count:,.0f} µs"),
+        ("of these", ", ".join(f"{name} {1e6 * cpu / count:,.0f}" for name, cpu in spent.items() if cpu)),
+        (
+            "CPU of the accepting process until the last 202",
+            f"{1e6 * accepted_cpu[gateway] / count:,.0f} µs a notification",
+        ),
+        ("memory, our processes", f"{resident_mib(every):,.0f} MiB"),
+    ]
 
 
 def list_first(requests: Iterator[bytes]) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from typing import cast
 
 import uvloop
 
@@ -12,9 +13,8 @@ class Sink(asyncio.Protocol):
     taken = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport, self._buffer, self._in_data = transport, b"", False
-        transport.write(b"220 sink\r\n")
+        self._transport, self._buffer, self._in_data = cast(asyncio.Transport, transport), b"", False
+        self._transport.write(b"220 sink\r\n")
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
