@@ -33,9 +33,7 @@ class Coalescer(Generic[Item, Result]):
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
         if len(self._running) < self._parallel:
-            task = asyncio.create_task(self._run())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
+            self._running.add(asyncio.create_task(self._run()))
         return await answer
 
     async def drain(self) -> None:
@@ -44,15 +42,28 @@ class Coalescer(Generic[Item, Result]):
             await asyncio.wait(self._running)
 
     async def _run(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
-            results: Sequence[Result | Exception]
-            try:
-                results = await self._flush([item for item, _ in batch])
-            except Exception as error:  # noqa: BLE001 - handed on to every caller of the batch
-                results = [error] * len(batch)
-            for (_, answer), result in zip(batch, results, strict=True):
-                _settle(answer, result)
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
+                for (_, answer), result in zip(batch, await self._results(batch), strict=True):
+                    _settle(answer, result)
+        finally:
+            # In the same step as the last look at what waits: a done callback would come a step later, and whoever
+            # asks in between would count on a flusher that has already gone.
+            self._running.discard(asyncio.current_task())
+
+    async def _results(self, batch: "Sequence[tuple[Item, asyncio.Future[Result]]]") -> Sequence[Result | Exception]:
+        try:
+            results = await self._flush([item for item, _ in batch])
+            if len(results) != len(batch):
+                raise ValueError(f"a flush of {len(batch)} answered {len(results)}")  # noqa: TRY301
+        except Exception as error:  # noqa: BLE001 - handed on to every caller of the batch
+            return [error] * len(batch)
+        except BaseException:
+            for _, answer in batch:
+                answer.cancel()
+            raise
+        return results
 
 
 def _settle(answer: "asyncio.Future[Result]", result: Result | Exception) -> None:

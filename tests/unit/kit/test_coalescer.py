@@ -93,3 +93,24 @@ async def test_drain_waits_for_everything_handed_in() -> None:
     await asyncio.sleep(0)
     await asyncio.wait_for(coalescer.drain(), 5)
     assert [await task for task in handed_in] == [20, 40, 60]
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+async def test_who_asks_in_the_very_moment_in_which_a_flusher_ends_is_served(parallel: int) -> None:
+    flushes = Flushes()
+    coalescer = Coalescer(flushes, parallel=parallel)
+
+    async def one_after_the_other() -> list[int]:
+        return [await coalescer(item) for item in (2, 4, 6)]
+
+    answers = await asyncio.wait_for(asyncio.gather(*(one_after_the_other() for _ in range(3))), 5)
+    assert answers == [[20, 40, 60]] * 3
+
+
+async def test_a_flush_that_answers_too_little_fails_its_callers_instead_of_leaving_them_waiting() -> None:
+    async def flush(items: Sequence[int]) -> list[int | Exception]:
+        return list(items[1:])
+
+    coalescer: Coalescer[int, int] = Coalescer(flush)
+    with pytest.raises(ValueError, match="answered 0"):
+        await asyncio.wait_for(coalescer(1), 5)
