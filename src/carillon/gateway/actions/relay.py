@@ -114,6 +114,9 @@ async def _finished(round_in_hand: Coroutine[Any, Any, T]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task], timeout=_DRAIN_SECONDS)
-        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=_DRAIN_SECONDS)
+        if not done:
+            task.cancel()
+        elif (error := task.exception()) is not None:
+            _log.warning("relay_round_failed", error=type(error).__name__)
         raise
