@@ -29,12 +29,14 @@ _ASK_FOR_NEW_KEYS_EVERY = 5.0
 class SigningKeys:
     """The users service's public keys by `kid`, renewed every 5 min and for an unknown `kid`."""
 
-    def __init__(self, client: ServiceClient, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, client: ServiceClient, *, service: str = "", clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._client = client
         self._clock = clock
         self._renewed = -math.inf
         self._cache: Cache[str, dict[str, jwt.PyJWK]] = Cache(
-            service="",
+            service=service,
             name="signing_keys",
             fresh_seconds=_KEYS_FRESH,
             stale_seconds=_KEYS_STALE,
@@ -59,10 +61,10 @@ class SigningKeys:
         return {key.key_id: key for key in found.keys if key.key_id}
 
 
-def remote_authenticator(client: ServiceClient) -> Authenticator:
+def remote_authenticator(client: ServiceClient, *, service: str = "") -> Authenticator:
     """Takes both kinds of token. Raises Unauthenticated for a bad one, Unavailable when nobody can tell."""
-    signed = RememberedTokens(_Signed(SigningKeys(client)), seconds=_REMEMBERED)
-    opaque = _Opaque(client)
+    signed = RememberedTokens(_Signed(SigningKeys(client, service=service)), seconds=_REMEMBERED)
+    opaque = _Opaque(client, service)
 
     async def authenticate(token: str) -> Caller:
         caller = await (opaque(token) if token.startswith(OPAQUE_PREFIX) else signed(token))
@@ -120,10 +122,10 @@ def _caller_of(claims: dict[str, Any]) -> Caller:
 class _Opaque:
     """Personal access tokens, application and service tokens: verified by the users service alone."""
 
-    def __init__(self, client: ServiceClient) -> None:
+    def __init__(self, client: ServiceClient, service: str) -> None:
         self._client = client
         self._cache: Cache[bytes, Caller] = Cache(
-            service="",
+            service=service,
             name="opaque_tokens",
             fresh_seconds=_REMEMBERED,
             stale_seconds=_WHILE_AWAY,

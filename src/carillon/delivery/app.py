@@ -93,8 +93,8 @@ async def working(
     store = DeliveriesStore(database, schema=worker.name, channel=worker.channel, lease_seconds=settings.lease_seconds)
     routes = Routes(channel.providers, breaker=lambda: _breaker(settings))
     async with (
-        coalescing(store.settle, size=500, parallel=2) as settle,
-        coalescing(ReportPublisher(broker, service=worker.name), size=1000, parallel=2) as report,
+        coalescing(store.settle, size=500) as settle,
+        coalescing(ReportPublisher(broker, service=worker.name), size=1000) as report,
     ):
         tools = Tools(
             channel=channel,

@@ -5,11 +5,13 @@ Written out by hand because the standard library needs more than 1,000 µs a mes
 
 import base64
 import binascii
+import re
 from datetime import datetime
 from email.utils import format_datetime
 
 _LINE, _LONGEST_LINE = 76, 998
 _ENCODED_BYTES = 45  # of UTF-8 in one encoded word of at most 75 characters
+_ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+\-/^_`{|}~ ]{1,60}")
 _QUOTED_SPECIALS = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
 
@@ -21,10 +23,12 @@ def header(name: str, text: str) -> str:
 
 
 def mailbox(name: str, address: str) -> str:
-    """`Name <address>` for From and To; the name is quoted or encoded, the address stands as it is."""
+    """`Name <address>` for From and To; the name is quoted or encoded where need be, the address stands as it is."""
     shown = flat(name)
     if not shown:
         return address
+    if _ATOMS.fullmatch(shown):
+        return f"{shown} <{address}>"
     if not _plain(shown) or len(shown) > _LINE:
         return f"{encoded(shown, 6)}\r\n <{address}>"
     return f'"{shown.translate(_QUOTED_SPECIALS)}" <{address}>'
