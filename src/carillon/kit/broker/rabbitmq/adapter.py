@@ -132,7 +132,7 @@ class RabbitBroker:
             await lost.wait()
 
     async def depths(self) -> Mapping[str, QueueDepth]:
-        session = await self._session()
+        session = await self._session_now()
         timeout = self._tuning.connect_timeout
         ready: dict[str, int] = {}
         try:
@@ -148,12 +148,18 @@ class RabbitBroker:
         return sum(consumer.unsettled for consumer in self._consumers if consumer.queue == queue)
 
     async def ping(self) -> None:
-        session = await self._session()
+        session = await self._session_now()
         try:
             async with session.channel(within=self._tuning.connect_timeout):
                 return
         except TROUBLE as error:
             raise BrokerUnavailable(f"RabbitMQ does not answer: {error}") from error
+
+    async def _session_now(self) -> Session:
+        """Return the session; while the link is known to be down, say so at once: a health check must not wait."""
+        if (trouble := self._link.trouble) is not None:
+            raise trouble
+        return await self._session()
 
     async def _session(self) -> Session:
         """Return the session, waiting for one for as long as a connection may take."""

@@ -82,7 +82,7 @@ class Link:
             async with asyncio.timeout(within):
                 return await self.next_session()
         except TimeoutError:
-            raise self._trouble or BrokerUnavailable("RabbitMQ does not answer") from None
+            raise self.trouble or BrokerUnavailable("RabbitMQ does not answer") from None
 
     async def next_session(self) -> Session:
         """Wait for a session for as long as it takes."""
@@ -93,8 +93,8 @@ class Link:
 
     @property
     def trouble(self) -> BrokerUnavailable | TopologyMismatch | None:
-        """Why there is no session; None while there is one or the first attempt still runs."""
-        return self._trouble
+        """Why there is no session, as an error of one's own to raise; None while there is one or the first is tried."""
+        return None if self._trouble is None else type(self._trouble)(str(self._trouble))
 
     async def keep_up(self) -> None:
         back_off = BackOff()
