@@ -17,13 +17,13 @@ Row: TypeAlias = Any
 
 AWAY = (
     OSError,
-    asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
     asyncpg.TooManyConnectionsError,
     asyncpg.QueryCanceledError,
+    asyncpg.DiskFullError,
     TimeoutError,
 )
 """What asyncpg raises when the server, not the statement, is to blame."""
@@ -47,6 +47,12 @@ class Database:
             pool = self._pool or await self._open()
             async with pool.acquire(timeout=5) as connection:
                 yield connection
+        except asyncpg.InterfaceError as error:
+            if isinstance(error, ValueError):  # a value that its column cannot take: the caller's doing, not an outage
+                raise
+            raise Unavailable(f"The database of {self._name} is away: {type(error).__name__}.") from error
+        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
+            raise Unavailable(f"The tables of {self._name} are missing or old: run `carillon migrate`.") from error
         except AWAY as error:
             raise Unavailable(f"The database of {self._name} is away: {type(error).__name__}.") from error
 

@@ -55,6 +55,15 @@ class NotFound(Problem):
     code, status = "not_found", 404
 
 
+class WrongMethod(Problem):
+    """There is something at this address that takes other methods."""
+
+    code, status = "method_not_allowed", 405
+
+    def __init__(self, allowed: str) -> None:
+        super().__init__(f"This address takes {allowed}.", headers={"Allow": allowed})
+
+
 class Conflict(Problem):
     """The request contradicts what is already there."""
 

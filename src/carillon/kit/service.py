@@ -53,7 +53,8 @@ class _Server(uvicorn.Server):
 def bind(host: str, port: int) -> socket.socket:
     """A listening socket, before anything else starts. Raises OSError when the port is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family)
+    # With the protocol named, event loops recognise TCP and switch Nagle's delay off.
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
@@ -106,7 +107,13 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
 @contextlib.asynccontextmanager
 async def http_server(app: App, listening: socket.socket) -> AsyncIterator[None]:
     config = uvicorn.Config(
-        app, lifespan="off", access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=10
+        app,
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        proxy_headers=False,  # a forged X-Forwarded-For changes nothing
+        timeout_graceful_shutdown=10,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listening]), name="http")

@@ -12,15 +12,16 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from carillon.kit.auth import Authenticator
-from carillon.kit.errors import BrokenBody, FieldProblem, Invalid, NotFound, Problem
+from carillon.kit.errors import BrokenBody, FieldProblem, Invalid, NotFound, Problem, WrongMethod
 from carillon.kit.http.access import guard
 from carillon.kit.http.edge import MAX_BODY, App, Edge
 from carillon.kit.http.envelope import failure
+from carillon.kit.http.routing import allowed, options
 from carillon.kit.http.system import HealthCheck, system_routes
 
 _log = structlog.get_logger()
 
-_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_CODES = {400: "bad_request", 404: "not_found", 413: "body_too_large"}
 
 
 def build_app(
@@ -33,8 +34,9 @@ def build_app(
     title: str,
 ) -> App:
     """One service's app. Its routes find `state` under `request.app.state`; `checks` feed `/health` and `/ready`."""
+    routes = [*handlers, *system_routes(name, checks)]
     inner = Litestar(
-        route_handlers=[*handlers, *system_routes(name, checks)],
+        route_handlers=[*options(routes), *routes],
         guards=[guard],
         state=State({**state, "authenticate": authenticate}),
         exception_handlers={Problem: _known, HTTPException: _of_framework, Exception: _unexpected},
@@ -66,6 +68,8 @@ def _of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Resp
         return _render(_invalid_parameters(error))
     if error.status_code >= 500:  # noqa: PLR2004
         return _unexpected(request, error)
+    if error.status_code == 405:  # noqa: PLR2004
+        return _render(WrongMethod(allowed((error.headers or {}).get("Allow", "").split(", "))))
     problem = NotFound("There is nothing at this address.") if error.status_code == 404 else Problem(str(error.detail))  # noqa: PLR2004
     problem.status = error.status_code
     problem.code = _CODES.get(error.status_code, "bad_request")

@@ -53,6 +53,8 @@ class Edge:
                 message["headers"] = [*message.get("headers", ()), (_CORRELATION, correlation_id)]
             await send(message)
 
+        # HEAD is a GET of which the server, that keeps the scope as it was, drops the body.
+        scope = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         scope["path"] = canonical(scope["path"])
         scope["raw_path"] = scope["path"].encode()
         if problem := _refusal(scope["method"], headers):

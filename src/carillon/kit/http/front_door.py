@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from carillon.kit.errors import NotFound, Unavailable
-from carillon.kit.http.edge import App, Receive, Scope, Send, answer, canonical
+from carillon.kit.errors import NotFound, Unavailable, WrongMethod
+from carillon.kit.http.document import REF
+from carillon.kit.http.edge import App, Edge, Receive, Scope, Send, answer, canonical
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.pages import docs_page
+from carillon.kit.http.routing import allowed
 from carillon.kit.http.system import Health, examine
 from carillon.kit.telemetry.metrics import rendered
 
@@ -28,6 +30,14 @@ class FrontDoor:
             ((path, running.app) for service, running in rooms for path in service.paths),
             key=lambda pair: -len(pair[0]),
         )
+        self._own = {
+            "/health": self._health,
+            "/ready": self._ready,
+            "/metrics": self._metrics,
+            "/openapi.json": self._openapi,
+            "/docs": self._docs,
+        }
+        self._without_service = Edge(self._answer, service="front_door")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -37,24 +47,23 @@ class FrontDoor:
             if path == prefix or path.startswith(prefix + "/"):
                 await app(scope, receive, send)
                 return
-        await self._own(path, send)
+        await self._without_service(scope, receive, send)
 
-    async def _own(self, path: str, send: Send) -> None:
-        if path == "/health":
-            await _send(send, msgspec.json.encode(Envelope(await self._health())))
-        elif path == "/ready":
-            await self._ready(send)
-        elif path == "/metrics":
-            await _send(send, rendered(), "text/plain; version=0.0.4")
-        elif path == "/openapi.json":
-            await _send(send, msgspec.json.encode(await self._document()))
-        elif path == "/docs":
-            await _send(send, docs_page(await self._document()).encode(), "text/html; charset=utf-8")
-        else:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        del receive
+        if (own := self._own.get(scope["path"])) is None:
             await answer(send, NotFound("There is nothing at this address. /docs lists what there is."))
+        elif scope["method"] == "GET":
+            await own(send)
+        elif scope["method"] == "OPTIONS":
+            headers = [(b"allow", allowed(["GET"]).encode())]
+            await send({"type": "http.response.start", "status": 204, "headers": headers})
+            await send({"type": "http.response.body", "body": b""})
+        else:
+            await answer(send, WrongMethod(allowed(["GET"])))
 
-    async def _health(self) -> dict[str, Health]:
-        return {service.name: (await examine(service.name, running.checks))[0] for service, running in self._rooms}
+    async def _health(self, send: Send) -> None:
+        await _send(send, msgspec.json.encode(Envelope(await self._found())))
 
     async def _ready(self, send: Send) -> None:
         away = [
@@ -63,7 +72,19 @@ class FrontDoor:
         if away:
             await answer(send, Unavailable(f"Not able to serve: {', '.join(away)}. /health says why."))
         else:
-            await _send(send, msgspec.json.encode(Envelope(await self._health())))
+            await _send(send, msgspec.json.encode(Envelope(await self._found())))
+
+    async def _metrics(self, send: Send) -> None:
+        await _send(send, rendered(), "text/plain; version=0.0.4")
+
+    async def _openapi(self, send: Send) -> None:
+        await _send(send, msgspec.json.encode(await self._document()))
+
+    async def _docs(self, send: Send) -> None:
+        await _send(send, docs_page(await self._document()).encode(), "text/html; charset=utf-8")
+
+    async def _found(self) -> dict[str, Health]:
+        return {service.name: (await examine(service.name, running.checks))[0] for service, running in self._rooms}
 
     async def _document(self) -> dict[str, Any]:
         documents = [msgspec.json.decode(await _ask(running.app, "/openapi.json")) for _, running in self._rooms]
@@ -71,7 +92,7 @@ class FrontDoor:
 
 
 def merged(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Several OpenAPI documents as one: their paths and components side by side."""
+    """Several OpenAPI documents as one: their paths and components side by side; `/health` tells of every service."""
     whole: dict[str, Any] = {"openapi": documents[0]["openapi"], "info": {"title": "Carillon", "version": "1"}}
     whole["paths"] = {
         path: operations for document in documents for path, operations in document.get("paths", {}).items()
@@ -81,6 +102,10 @@ def merged(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for kind, named in document.get("components", {}).items():
             components.setdefault(kind, {}).update(named)
     whole["components"] = components
+    if health := whole["paths"].get("/health"):
+        (shape,), named = msgspec.json.schema_components([Envelope[dict[str, Health]]], ref_template=REF)
+        health["get"]["responses"]["200"]["content"] = {"application/json": {"schema": shape}}
+        components.setdefault("schemas", {}).update(named)
     return whole
 
 

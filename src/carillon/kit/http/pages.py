@@ -72,6 +72,8 @@ def _row(name: str, *cells: str) -> str:
 def _kind(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         return str(schema["$ref"]).rpartition("/")[2]
-    if "oneOf" in schema:
-        return " or ".join(_kind(inner) for inner in schema["oneOf"])
+    if either := schema.get("oneOf") or schema.get("anyOf"):
+        return " or ".join(_kind(inner) for inner in either)
+    if "enum" in schema:
+        return " or ".join(str(value) for value in schema["enum"])
     return " or ".join(schema["type"]) if isinstance(schema.get("type"), list) else str(schema.get("type", "any"))

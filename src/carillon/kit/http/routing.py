@@ -1,9 +1,9 @@
 """Declaring a route: what it needs, what it answers and how it can fail, for the code and for OpenAPI at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from litestar import route
+from litestar import Response, route
 from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.datastructures import ResponseSpec
 
@@ -78,3 +78,29 @@ def endpoint(
         tags=[tag] if tag else None,
         **options,
     )
+
+
+def allowed(methods: Iterable[str]) -> str:
+    """The value of `Allow`: what is declared, HEAD wherever there is GET, and OPTIONS."""
+    declared = {*methods, "OPTIONS"}
+    return ", ".join(sorted(declared | {"HEAD"} if "GET" in declared else declared))
+
+
+def options(handlers: Sequence[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """One OPTIONS route for each path, open to all; to be registered first.
+
+    The framework's own ask for a token and know only the methods of the handler that was registered first.
+    """
+    taken: dict[str, set[str]] = {}
+    for handler in handlers:
+        for path in handler.paths:
+            taken.setdefault(path, set()).update(handler.http_methods)
+    return [_options(path, allowed(methods)) for path, methods in taken.items()]
+
+
+def _options(path: str, allow: str) -> HTTPRouteHandler:
+    @route(path, http_method=["OPTIONS"], opt={"needs": ANYONE}, include_in_schema=False, sync_to_thread=False)
+    def tell() -> Response[None]:
+        return Response(None, status_code=204, headers={"Allow": allow})
+
+    return tell

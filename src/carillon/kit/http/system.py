@@ -1,16 +1,18 @@
 """What every service answers to anyone: `/health`, `/ready`, `/metrics`, `/openapi.json`, `/docs`."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Request, Response, get
+from litestar import Litestar, MediaType, Request, Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from carillon.kit.errors import Unavailable
 from carillon.kit.http.access import ANYONE
+from carillon.kit.http.document import document_of
 from carillon.kit.http.envelope import Envelope, failure
 from carillon.kit.http.pages import docs_page
 from carillon.kit.telemetry.metrics import rendered
@@ -62,6 +64,10 @@ def system_routes(service: str, checks: Mapping[str, HealthCheck]) -> list[HTTPR
     """The routes that need no token and stand outside `/api/v1`."""
     open_to_all = {"needs": ANYONE}
 
+    @functools.cache
+    def document(app: Litestar) -> dict[str, Any]:
+        return document_of(app)
+
     @get("/health", opt=open_to_all, summary="Alive, and how its dependencies fare", tags=["system"])
     async def health() -> Envelope[Health]:
         return Envelope((await examine(service, checks))[0])
@@ -86,10 +92,10 @@ def system_routes(service: str, checks: Mapping[str, HealthCheck]) -> list[HTTPR
 
     @get("/openapi.json", opt=open_to_all, include_in_schema=False, sync_to_thread=False)
     def openapi(request: Request[Any, Any, Any]) -> dict[str, Any]:
-        return request.app.openapi_schema.to_schema()
+        return document(request.app)
 
     @get("/docs", opt=open_to_all, include_in_schema=False, media_type=MediaType.HTML, sync_to_thread=False)
     def docs(request: Request[Any, Any, Any]) -> str:
-        return docs_page(request.app.openapi_schema.to_schema())
+        return docs_page(document(request.app))
 
     return [health, ready, metrics, openapi, docs]
