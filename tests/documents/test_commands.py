@@ -15,7 +15,7 @@ from tests.documents.reading import ROOT, Document, documents
 _TARGET = re.compile(r"^([a-z][a-z-]*):", re.MULTILINE)
 _MAKE = re.compile(r"(?:^|[\s;&|(])make ([a-z][a-z-]*)")
 _CARILLON = re.compile(r"(?:^|[\s;&|(]|bin/)carillon ([a-z][a-z-]*)(?: ([a-z_]+))?")
-_SETTING = re.compile(r"CARILLON_[A-Z][A-Z_]*[A-Z](?:_\*)?")
+_SETTING = re.compile(r"CARILLON_[A-Z][A-Z_]*[A-Z](?:_[*…])?")
 _OF_THE_COMPOSITION = {"CARILLON_IMAGE"}
 
 each_document = pytest.mark.parametrize("document", documents(), ids=lambda document: document.name)
@@ -44,7 +44,9 @@ def test_every_setting_named_exists(document: Document) -> None:
 
     named = {name for code in _commands(document) for name in _SETTING.findall(code) if "<" not in code}
 
-    assert {name for name in named if not any(fnmatchcase(setting, name) for setting in known)} == set()
+    assert {
+        name for name in named if not any(fnmatchcase(setting, name.replace("…", "*")) for setting in known)
+    } == set()
 
 
 def _commands(document: Document) -> list[str]:
