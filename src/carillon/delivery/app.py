@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import aiohttp
 
+from carillon.clients.own_token import own_token
 from carillon.clients.templates import TemplatesClient
 from carillon.clients.users import UsersClient
 from carillon.contracts import channels
@@ -66,7 +66,7 @@ def build_worker(worker: Worker) -> Service:
     @asynccontextmanager
     async def opened() -> AsyncIterator[Running]:
         settings = worker.settings
-        token = read_token(settings.token_file)
+        token = own_token(settings.token_file, worker.name)
         async with AsyncExitStack() as stack:
             database = await stack.enter_async_context(open_database(settings.database_url, name=worker.name))
             broker = await stack.enter_async_context(
@@ -182,20 +182,6 @@ async def end_claims(settings: WorkerSettings, schema: str) -> None:
     """Let this worker's claims lapse: only for who knows that every process of it is dead."""
     async with open_database(settings.database_url, name=schema, size=1) as database:
         await end_leases(database, schema=schema)
-
-
-def read_token(path: Path) -> str:
-    """This service's own token. Raises SettingsError saying how to get one."""
-    try:
-        token = path.read_text().strip()
-    except OSError as error:
-        raise SettingsError(
-            f"The token file {path} cannot be read ({error.strerror}): run `carillon migrate`, or set "
-            "CARILLON_TOKEN_FILE to where the token is."
-        ) from None
-    if not token:
-        raise SettingsError(f"The token file {path} is empty: run `carillon migrate` to have it written.")
-    return token
 
 
 async def _nobody(token: str) -> Caller:

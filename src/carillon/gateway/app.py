@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from carillon.clients.authentication import remote_authenticator
+from carillon.clients.own_token import own_token
 from carillon.clients.templates import TemplatesClient
 from carillon.clients.users import UsersClient
 from carillon.contracts.channels import STATUS_QUEUE, topology
@@ -37,7 +38,6 @@ from carillon.kit.http.client import ServiceClient, open_session
 from carillon.kit.http.system import HealthCheck
 from carillon.kit.migrations import migrate as migrate_schema
 from carillon.kit.service import Loop, Running, Service
-from carillon.kit.settings import SettingsError
 
 NAME = "gateway"
 PATHS = ("/api/v1/notifications", "/api/v1/email", "/api/v1/push")
@@ -84,7 +84,7 @@ async def end_leases(settings: GatewaySettings) -> None:
 @asynccontextmanager
 async def outside(settings: GatewaySettings) -> AsyncIterator[Outside]:
     """The broker and the other services, as the settings name them."""
-    token = _token(settings.token_file)
+    token = own_token(settings.token_file, NAME)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(
             open_broker(settings.broker_url, topology(settings.retry_delays), name="carillon-gateway")
@@ -157,15 +157,6 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
             },
             checks={**checks, **world.checks},
         )
-
-
-def _token(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except OSError as error:
-        raise SettingsError(
-            f"CARILLON_GATEWAY_TOKEN_FILE: {path} cannot be read ({error.strerror}). `carillon migrate` makes it."
-        ) from error
 
 
 def _neighbour(client: ServiceClient, path: str, without: str) -> HealthCheck:

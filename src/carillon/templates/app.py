@@ -8,6 +8,7 @@ from uuid import UUID
 import aiohttp
 
 from carillon.clients.authentication import remote_authenticator
+from carillon.clients.own_token import own_token
 from carillon.contracts.rendering import CompiledTemplates
 from carillon.kit.auth import Authenticator
 from carillon.kit.database import Database, open_database
@@ -16,7 +17,6 @@ from carillon.kit.http.client import ServiceClient, open_session
 from carillon.kit.http.system import HealthCheck
 from carillon.kit.migrations import migrate as migrate_schema
 from carillon.kit.service import Running, Service
-from carillon.kit.settings import SettingsError
 from carillon.templates import actions
 from carillon.templates.routes import ROUTES, Room
 from carillon.templates.settings import TemplatesSettings
@@ -31,7 +31,7 @@ def build(settings: TemplatesSettings) -> Service:
 
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[Running]:
-        token = _token(settings.token_file)
+        token = own_token(settings.token_file, "templates")
         async with (
             open_database(settings.database_url, name="templates", size=settings.database_pool) as database,
             open_session() as session,
@@ -65,19 +65,6 @@ async def seed(settings: TemplatesSettings) -> None:
     """Publish the demo templates where there is no template at all."""
     async with open_database(settings.database_url, name="templates-seed", size=1) as database:
         await actions.seed(TemplateStore(database), by=_NOBODY)
-
-
-def _token(path: str) -> str:
-    """This service's own token. Raises SettingsError with what to do when there is none."""
-    try:
-        token = Path(path).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise SettingsError(
-            f"CARILLON_TEMPLATES_TOKEN_FILE: cannot read {path} ({error.strerror}). `carillon migrate` makes it."
-        ) from None
-    if not token:
-        raise SettingsError(f"CARILLON_TEMPLATES_TOKEN_FILE: {path} is empty. `carillon migrate` makes it.")
-    return token
 
 
 def _callers(session: aiohttp.ClientSession, settings: TemplatesSettings, token: str) -> Authenticator:

@@ -1,5 +1,6 @@
 """What the templates service reads from `CARILLON_TEMPLATES_*` and `CARILLON_*`."""
 
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta
@@ -16,5 +17,5 @@ class TemplatesSettings(Settings, frozen=True, kw_only=True):
     ]
     database_pool: Annotated[int, Meta(ge=1, description="Most connections to PostgreSQL in one process")] = 10
     users_url: Annotated[str, Meta(description="Root address of the users service")] = "http://127.0.0.1:8000"
-    token_file: Annotated[str, Meta(description="File with this service's own token, made by `carillon migrate`")]
+    token_file: Annotated[Path, Meta(description="File with this service's own token, made by `carillon migrate`")]
     default_language: Annotated[Language, Meta(description="Where every language falls back to in the end")] = "en"
