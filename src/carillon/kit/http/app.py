@@ -69,7 +69,7 @@ def _of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     if error.status_code >= 500:  # noqa: PLR2004
         return _unexpected(request, error)
     if error.status_code == 405:  # noqa: PLR2004
-        return _render(WrongMethod(allowed((error.headers or {}).get("Allow", "").split(", "))))
+        return _render(WrongMethod(allowed((error.headers or {}).get("allow", "").split(", "))))
     problem = NotFound("There is nothing at this address.") if error.status_code == 404 else Problem(str(error.detail))  # noqa: PLR2004
     problem.status = error.status_code
     problem.code = _CODES.get(error.status_code, "bad_request")
