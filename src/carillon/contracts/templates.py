@@ -11,6 +11,7 @@ from carillon.contracts.channels import Channel
 
 LANGUAGE: Final = r"\A[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8}){0,3}\Z"
 CATEGORY: Final = r"\A[a-z0-9][a-z0-9_.\-]{0,99}\Z"
+LARGEST_NUMBER: Final = 2_147_483_647
 
 TemplateCode = Annotated[
     str, Meta(pattern=r"\A[a-z0-9][a-z0-9_.\-]{0,99}\Z", description="Lower-case code, e.g. `order_shipped`")
@@ -141,7 +142,7 @@ class PreviewAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     variables: dict[str, Any] = {}
     channel: Channel | None = None
     language: Language | None = None
-    version: Annotated[int, Meta(ge=1)] | None = None
+    version: Annotated[int, Meta(ge=1, le=LARGEST_NUMBER)] | None = None
 
 
 class Preview(msgspec.Struct, frozen=True, kw_only=True):

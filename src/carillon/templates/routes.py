@@ -14,6 +14,7 @@ from carillon.contracts.rendering import CompiledTemplates
 from carillon.contracts.templates import (
     CATEGORY,
     LANGUAGE,
+    LARGEST_NUMBER,
     Preview,
     PreviewAsked,
     PublishedTemplate,
@@ -34,7 +35,7 @@ _ONE: Final = "/templates/{code:str}"
 _VERSION: Final = "/templates/{code:str}/versions/{number:int}"
 
 Code = Annotated[str, PathParameter(pattern=r"\A[^\x00]*\Z", max_length=200)]
-Number = Annotated[int, PathParameter(ge=1, le=2_147_483_647)]
+Number = Annotated[int, PathParameter(ge=1, le=LARGEST_NUMBER)]
 Page = Annotated[int, QueryParameter(ge=1, le=1_000_000)]
 Limit = Annotated[int, QueryParameter(ge=1, le=100)]
 InCategory = Annotated[str | None, QueryParameter(pattern=CATEGORY)]
