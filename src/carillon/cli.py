@@ -53,6 +53,7 @@ def run(service: ServiceName) -> None:
 def migrate(*, data_dir: DataDir = None) -> None:
     """Bring every schema up to date; make the administrator, the application token and the services' tokens."""
     settings = load(all_in_one.PlatformSettings, "", _with_flags(data_dir=data_dir))
+    configure_logs(settings.log_level, settings.log_format)
     _run(running_apart.migrate(settings.data_dir))
 
 

@@ -39,7 +39,7 @@ async def authenticate(token: str) -> Caller:
 
 @pytest.fixture
 async def settings(database: str) -> TemplatesSettings:
-    settings = TemplatesSettings(database_url=database, token_file="unused")
+    settings = TemplatesSettings(database_url=database, token_file=Path("unused"))
     await migrate(settings)
     return settings
 
