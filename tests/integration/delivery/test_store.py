@@ -48,8 +48,7 @@ async def test_of_two_workers_that_race_for_the_same_messages_each_message_has_o
     mine: Database, theirs: Database
 ) -> None:
     ids = [uuid7() for _ in range(400)]
-    backwards = list(reversed(ids))
-    rounds = [(ids[n : n + 50], backwards[n : n + 50]) for n in range(0, 400, 50)]
+    rounds = [(ids[n : n + 50], ids[n : n + 50][::-1]) for n in range(0, 400, 50)]
 
     async def all_of(store: DeliveriesStore, batches: Sequence[Sequence[UUID]]) -> dict[UUID, ClaimFound]:
         answers = await asyncio.gather(*(store.claim(wanted(*batch)) for batch in batches))
@@ -66,6 +65,19 @@ async def test_of_two_workers_that_race_for_the_same_messages_each_message_has_o
     for key in ids:
         kinds = {type(first[key]), type(second[key])}
         assert kinds == {Granted, HeldElsewhere}, kinds
+
+
+async def test_workers_that_claim_the_same_messages_in_opposite_orders_do_not_deadlock(
+    mine: Database, theirs: Database
+) -> None:
+    ids = [uuid7() for _ in range(300)]
+
+    async def again_and_again(database: Database, batch: list[UUID]) -> None:
+        for _ in range(15):
+            await store_on(database, lease=0).claim(wanted(*batch))
+
+    forth, back = [again_and_again(mine, ids) for _ in range(3)], [again_and_again(theirs, ids[::-1]) for _ in range(3)]
+    await asyncio.gather(*forth, *back)
 
 
 async def test_a_live_claim_tells_how_long_it_still_stands(mine: Database, theirs: Database) -> None:

@@ -1,6 +1,7 @@
 """Never lost, rarely twice: what happens when messages come twice, workers freeze, or the store or broker is away."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -119,6 +120,17 @@ async def test_a_worker_that_froze_in_the_send_does_not_overwrite_the_next_ones_
     assert isinstance(outcome, RetryAfter)
     assert row_of(world, work).state == "sent"
     assert [report.status for report in world.reports.told] == ["delivered"]
+
+
+async def test_a_provider_that_dawdles_past_the_deadline_has_failed_with_unknown_outcome(world: World) -> None:
+    world.limits = replace(world.limits, send=0.05)
+    world.templates.publish("code", at_most_once=True)
+    world.provider.script = [asyncio.Event().wait, asyncio.Event().wait]
+
+    outcome = await one(world, world.work())
+    assert isinstance(outcome, RetryAfter)
+    assert outcome.reason == "provider_timeout"
+    assert await one(world, world.work(template_code="code")) == DeadLetter("outcome_unknown")
 
 
 async def test_while_the_store_is_away_nothing_is_sent(world: World) -> None:

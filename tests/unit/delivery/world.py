@@ -202,6 +202,7 @@ class World:
         self.providers = [self.provider]
         self.policy = Policy(max_attempts=4)
         self.slots = Slots(10)
+        self.limits = Limits(lease=60, send=30, ladder=LADDER)
         self._tools: Tools | None = None
 
     @property
@@ -217,7 +218,7 @@ class World:
                 routes=Routes(self.providers, breaker=self._breaker),
                 slots=self.slots,
                 policy=self.policy,
-                limits=Limits(lease=60, send=30, ladder=LADDER),
+                limits=self.limits,
                 chance=lambda: 0.5,
                 now=self.now,
                 clock=lambda: self.time,
