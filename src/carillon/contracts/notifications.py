@@ -1,7 +1,7 @@
 """API shapes of the gateway: what an application posts and what it is told."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -25,13 +25,50 @@ RequestId = Annotated[
 Priority = Annotated[int, Meta(ge=1, le=10, description="8 to 10 is the high lane, 1 to 3 the bulk lane")]
 
 
+_USER: Final = "01a1d1a0-0000-7000-8000-000000000001"
+_VARIABLES: Final = {"name": "Ada", "link": "https://example.com/orders/7"}
+Variables = Annotated[
+    dict[str, Any],
+    Meta(
+        description="`name` and an http(s) `link`, and what the template declares",
+        extra_json_schema={
+            "required": ["name", "link"],
+            "properties": {
+                "name": {"type": "string"},
+                "link": {"type": "string", "format": "uri"},
+                "meta": {"type": ["object", "null"]},
+            },
+        },
+    ),
+]
+
+
 class NotificationRequested(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /notifications`. `variables` needs `name` and an http(s) `link`; `meta`: an object or null."""
+
+    EXAMPLES: ClassVar[Any] = (
+        {
+            "notification_type": "email",
+            "user_id": _USER,
+            "template_code": "welcome",
+            "variables": _VARIABLES,
+            "request_id": "order-7-shipped",
+            "priority": 5,
+            "metadata": {"order": 7},
+        },
+        {
+            "notification_type": "push",
+            "user_id": _USER,
+            "template_code": "welcome",
+            "variables": _VARIABLES,
+            "request_id": "order-7-shipped-push",
+        },
+    )
 
     notification_type: Channel
     user_id: UUID
     template_code: TemplateCode
-    variables: dict[str, Any]
+    variables: Variables
     request_id: RequestId
     priority: Priority | None = None
     metadata: dict[str, Any] | None = None
@@ -125,7 +162,12 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
 class StatusReported(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /{email|push}/status`: a provider's word on a notification."""
 
+    EXAMPLES: ClassVar[Any] = (
+        {"notification_id": _USER, "status": "delivered", "timestamp": "2030-01-31T12:00:00Z"},
+        {"notification_id": _USER, "status": "failed", "error": "550 no such mailbox"},
+    )
+
     notification_id: str
     status: Literal["delivered", "pending", "failed"]
-    timestamp: datetime | None = None
+    timestamp: Annotated[datetime, Meta(extra_json_schema={"format": "date-time"})] | None = None
     error: Annotated[str, Meta(max_length=2000, pattern=r"^[^\x00]*$")] | None = None

@@ -1,7 +1,7 @@
 """API shapes of the templates service: what workers and the gateway rely on, and what authors post and are told."""
 
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -25,6 +25,17 @@ _NO_NUL = r"\A[^\x00]*\Z"
 _Line = Annotated[str, Meta(min_length=1, max_length=1_000, pattern=_NO_NUL)]
 _Address = Annotated[str, Meta(min_length=1, max_length=4_000, pattern=_NO_NUL)]
 _Text = Annotated[str, Meta(min_length=1, max_length=200_000, pattern=_NO_NUL)]
+
+
+_EMAIL: Final = {
+    "channel": "email",
+    "language": "en",
+    "subject": "Your order {{ order }} is on its way",
+    "body_text": "Hello {{ name }}, follow it at {{ link }}.",
+    "body_html": '<p>Hello {{ name }}, <a href="{{ link }}">follow it</a>.</p>',
+    "variables": {"order": {"type": "number"}},
+}
+_PUSH: Final = {"channel": "push", "language": "en", "title": "On its way", "body": "{{ name }}, tap to follow it."}
 
 
 class Variable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +74,8 @@ class PublishedTemplate(msgspec.Struct, frozen=True, kw_only=True):
 class VersionToMake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /templates/{code}/versions`. `language` is the service's default where it is absent."""
 
+    EXAMPLES: ClassVar[Any] = (_EMAIL, _PUSH)
+
     channel: Channel
     language: Language | None = None
     variables: Annotated[dict[VariableName, Variable], Meta(max_length=200)] = {}
@@ -78,6 +91,11 @@ class VersionToMake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class TemplateToMake(VersionToMake, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /templates`: a template and its version 1, not yet published."""
 
+    EXAMPLES: ClassVar[Any] = (
+        {"code": "order_shipped", "category": "orders", **_EMAIL},
+        {"code": "order_shipped_push", **_PUSH},
+    )
+
     code: TemplateCode
     category: Category | None = None
     at_most_once: bool = False
@@ -85,6 +103,8 @@ class TemplateToMake(VersionToMake, frozen=True, kw_only=True, forbid_unknown_fi
 
 class TemplateChanges(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `PATCH /templates/{code}`: what is absent stays."""
+
+    EXAMPLES: ClassVar[Any] = ({"category": "billing"}, {"at_most_once": True})
 
     category: Category | UnsetType | None = UNSET
     at_most_once: bool | UnsetType = UNSET
@@ -138,6 +158,11 @@ class PreviewAsked(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     Without `version`: the one published for channel and language, or where none is, the newest that fits.
     """
+
+    EXAMPLES: ClassVar[Any] = (
+        {"variables": {"name": "Ada", "link": "https://example.com/orders/7", "order": 7}},
+        {"version": 1, "variables": {}},
+    )
 
     variables: dict[str, Any] = {}
     channel: Channel | None = None

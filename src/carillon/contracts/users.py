@@ -1,6 +1,6 @@
 """API shapes of the users service that other services rely on."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -14,6 +14,9 @@ PushToken = Annotated[
     str, Meta(min_length=1, max_length=2048, pattern=r"\A[\x21-\x7e]+\Z", description="Printable ASCII, no spaces")
 ]
 DecisionLayer = Literal["suppressed_address", "channel_opt_out", "category_choice", "channel_default", "unreachable"]
+
+
+_USER: Final = "01a1d1a0-0000-7000-8000-000000000001"
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -45,6 +48,8 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
 class ContactsWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `POST /users/contacts`: up to 500 users, one channel and category."""
 
+    EXAMPLES: ClassVar[Any] = ({"user_ids": [_USER], "channel": "email", "category": "billing"},)
+
     user_ids: Annotated[list[UUID], Meta(max_length=500)]
     channel: Channel
     category: Annotated[str, Meta(max_length=200)] | None = None
@@ -57,6 +62,8 @@ class ContactsFound(msgspec.Struct, frozen=True):
 
 class TokenToIntrospect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `POST /auth/introspect`."""
+
+    EXAMPLES: ClassVar[Any] = ({"token": "crl_01a1d1a0…"},)
 
     token: Annotated[str, Meta(max_length=8192)]
 
@@ -73,6 +80,8 @@ class Introspection(msgspec.Struct, frozen=True, kw_only=True):
 
 class DeviceGone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `POST /users/devices/invalid`: a provider says that this token is dead."""
+
+    EXAMPLES: ClassVar[Any] = ({"user_id": _USER, "token": "fcm-token", "reason": "UNREGISTERED"},)
 
     user_id: UUID
     token: PushToken

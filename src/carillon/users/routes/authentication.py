@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 from litestar import Response, get
@@ -47,6 +47,17 @@ Email = Annotated[
 class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /users`. Both channels are on unless said otherwise."""
 
+    EXAMPLES: ClassVar[Any] = (
+        {"name": "Ada Lovelace", "email": "ada@example.com", "password": "correct horse battery"},
+        {
+            "name": "Ada Lovelace",
+            "email": "ada@example.com",
+            "password": "correct horse battery",
+            "push_token": "fcm-token",
+            "preferences": {"email": True, "push": False},
+        },
+    )
+
     name: Name
     email: Email
     password: Annotated[str, Meta(min_length=8, max_length=256, pattern=_SOUND, examples=["correct horse battery"])]
@@ -56,6 +67,8 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of `POST /auth/login`."""
+
+    EXAMPLES: ClassVar[Any] = ({"email": "ada@example.com", "password": "correct horse battery"},)
 
     email: Annotated[str, Meta(max_length=320, pattern=_SOUND, examples=["ada@example.com"])]
     password: Annotated[str, Meta(max_length=256, examples=["correct horse battery"])]

@@ -1,7 +1,7 @@
 """Users seen: oneself, one, many; and contacts made by those who write to them."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -22,6 +22,8 @@ _LITERAL = QueryParameter(max_length=320, pattern=r"^[^\x00]*$", description="Pa
 
 class ContactWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /contacts`. An existing person is answered as they are: name and attributes are for a new one."""
+
+    EXAMPLES: ClassVar[Any] = ({"email": "ada@example.com", "name": "Ada Lovelace", "attributes": {"plan": "free"}},)
 
     email: Email
     name: Name | None = None

@@ -1,6 +1,6 @@
 """What a user agreed to, and the devices they are pushed to."""
 
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import msgspec
@@ -24,6 +24,8 @@ Category = Annotated[str, Meta(min_length=1, max_length=100, pattern=CATEGORY)]
 class WholePreferences(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of PUT: what is not given in `categories` is undecided afterwards."""
 
+    EXAMPLES: ClassVar[Any] = ({"email": True, "push": False, "categories": {"billing": True}},)
+
     email: bool
     push: bool
     categories: Annotated[dict[Category, bool], Meta(max_length=MOST_CATEGORIES)] = {}
@@ -32,6 +34,8 @@ class WholePreferences(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 class PartOfPreferences(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of PATCH: what is absent or null stays; a category of null becomes undecided."""
 
+    EXAMPLES: ClassVar[Any] = ({"push": False}, {"categories": {"news": False, "billing": None}})
+
     email: bool | None = None
     push: bool | None = None
     categories: Annotated[dict[Category, bool | None], Meta(max_length=MOST_CATEGORIES)] | None = None
@@ -39,6 +43,8 @@ class PartOfPreferences(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
 class PushTokenGiven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Body of PUT: null takes the token away."""
+
+    EXAMPLES: ClassVar[Any] = ({"push_token": "fcm-token"}, {"push_token": None})
 
     push_token: PushToken | None
 
