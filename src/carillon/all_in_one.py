@@ -95,7 +95,8 @@ def _defaults(address: Address, smtp_port: int) -> dict[str, dict[str, Any]]:
         "users_url": address.url,
         "templates_url": address.url,
     }
-    known |= {"signing_key_file": data_dir / "signing_key.pem", "service_account_file": data_dir / "fcm.json"}
+    known |= {"signing_key_file": data_dir / "signing_key.pem", "service_account_file": _account(data_dir)}
+    known |= {"simulated_account_file": _account(data_dir)}
     known |= {"smtp_url": f"smtp://127.0.0.1:{smtp_port}?tls=none", "fcm_url": f"{address.url}/simulators/fcm"}
     return {
         name: {
@@ -105,6 +106,11 @@ def _defaults(address: Address, smtp_port: int) -> dict[str, dict[str, Any]]:
         }
         for name, entry in _entries().items()
     }
+
+
+def _account(data_dir: Path) -> Path:
+    """The push simulator's own service account; a real one that the operator names is never written to."""
+    return data_dir / "fcm.json"
 
 
 @contextlib.asynccontextmanager
@@ -144,7 +150,7 @@ async def _prepare(known: dict[str, Any], embedded: set[str], address: Address) 
     await _end_leases(known, brokers, embedded)
     await carillon.users.app.bootstrap(known["users"], address.data_dir)
     await carillon.templates.app.seed(known["templates"])
-    carillon.simulators.app.ensure_service_account(known["simulators"].service_account_file, address.url)
+    carillon.simulators.app.ensure_service_account(_account(address.data_dir), address.url)
 
 
 async def _end_leases(known: dict[str, Settings], brokers: set[str], embedded: set[str]) -> None:

@@ -1,6 +1,8 @@
 """From a registered user to a mail on the wire, and every way it can go otherwise."""
 
 import asyncio
+import json
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -140,6 +142,11 @@ async def test_a_missing_variable_fails_the_notification_with_its_name(client: C
     ended = await client.settled(accepted.data["notification_id"])
     assert ended["status"] == "failed"
     assert "order_number" in ended["reason"]
+
+
+async def test_a_service_account_that_the_operator_names_is_never_written_to(client: Client, fcm: FakeFcm) -> None:
+    named = Path(next(iter(client.platform.environments.values()))[1]["CARILLON_SERVICE_ACCOUNT_FILE"])
+    assert json.loads(named.read_text())["token_uri"] == f"{fcm.url}/token"
 
 
 async def test_a_dead_device_fails_the_push_and_is_marked_invalid(client: Client) -> None:

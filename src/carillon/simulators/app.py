@@ -33,7 +33,7 @@ def build(settings: SimulatorsSettings, *, smtp_socket: socket.socket | None = N
 
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[Running]:
-        account = await asyncio.to_thread(read_service_account, settings.service_account_file)
+        account = await asyncio.to_thread(read_service_account, settings.simulated_account_file)
         tokens = AccessTokens(
             load_public_key(account),
             email=account["client_email"],

@@ -33,12 +33,12 @@ def read_service_account(path: Path) -> dict[str, Any]:
         account = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(
-            f"CARILLON_SIMULATORS_SERVICE_ACCOUNT_FILE: cannot read {path} ({error.strerror}). `carillon up` makes it."
+            f"CARILLON_SIMULATORS_SIMULATED_ACCOUNT_FILE: cannot read {path} ({error.strerror}). `carillon up` makes it."
         ) from None
     except ValueError:
         account = None
     if not isinstance(account, dict) or not {"project_id", "client_email", "private_key"} <= account.keys():
-        raise SettingsError(f"CARILLON_SIMULATORS_SERVICE_ACCOUNT_FILE: {path} is no service account; delete it.")
+        raise SettingsError(f"CARILLON_SIMULATORS_SIMULATED_ACCOUNT_FILE: {path} is no service account; delete it.")
     return account
 
 
@@ -49,7 +49,7 @@ def load_public_key(account: dict[str, Any]) -> rsa.RSAPublicKey:
     except ValueError:
         key = None
     if not isinstance(key, rsa.RSAPrivateKey):
-        raise SettingsError("CARILLON_SIMULATORS_SERVICE_ACCOUNT_FILE: its private_key is no RSA key; delete it.")
+        raise SettingsError("CARILLON_SIMULATORS_SIMULATED_ACCOUNT_FILE: its private_key is no RSA key; delete it.")
     return key.public_key()
 
 

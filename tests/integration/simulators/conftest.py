@@ -56,14 +56,14 @@ async def simulators(settings: SimulatorsSettings) -> AsyncIterator[Simulators]:
         serving(running.app) as url,
         aiohttp.ClientSession() as session,
     ):
-        account = json.loads(settings.service_account_file.read_text())
+        account = json.loads(settings.simulated_account_file.read_text())
         yield Simulators(url, listening.getsockname()[1], account, session)
 
 
 @pytest.fixture
 async def settings(database: str, tmp_path: Path) -> SimulatorsSettings:
-    settings = SimulatorsSettings(database_url=database, service_account_file=tmp_path / "fcm.json")
-    ensure_service_account(settings.service_account_file, "http://127.0.0.1:8000")
+    settings = SimulatorsSettings(database_url=database, simulated_account_file=tmp_path / "fcm.json")
+    ensure_service_account(settings.simulated_account_file, "http://127.0.0.1:8000")
     await migrate(settings)
     return settings
 
