@@ -10,6 +10,7 @@ import pytest
 from tests.fakes.fcm import FakeFcm
 from tests.fakes.smtp import FakeSmtp
 from tests.support.client import Client
+from tests.support.platform import Platform
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.timeout(180)
@@ -144,8 +145,8 @@ async def test_a_missing_variable_fails_the_notification_with_its_name(client: C
     assert "order_number" in ended["reason"]
 
 
-async def test_a_service_account_that_the_operator_names_is_never_written_to(client: Client, fcm: FakeFcm) -> None:
-    named = Path(next(iter(client.platform.environments.values()))[1]["CARILLON_SERVICE_ACCOUNT_FILE"])
+def test_a_service_account_that_the_operator_names_is_never_written_to(platform: Platform, fcm: FakeFcm) -> None:
+    named = Path(next(iter(platform.environments.values()))[1]["CARILLON_SERVICE_ACCOUNT_FILE"])
     assert json.loads(named.read_text())["token_uri"] == f"{fcm.url}/token"
 
 

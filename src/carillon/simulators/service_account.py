@@ -33,7 +33,7 @@ def read_service_account(path: Path) -> dict[str, Any]:
         account = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SettingsError(
-            f"CARILLON_SIMULATORS_SIMULATED_ACCOUNT_FILE: cannot read {path} ({error.strerror}). `carillon up` makes it."
+            f"CARILLON_SIMULATORS_SIMULATED_ACCOUNT_FILE: {path}: {error.strerror}. `carillon up` makes it."
         ) from None
     except ValueError:
         account = None
