@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import asyncpg
 import uvloop
 from cyclopts import App, Parameter
 
@@ -105,6 +106,8 @@ def main() -> None:
         app()
     except (Failure, SettingsError, EmbeddedPostgresError, BrokerError) as error:
         _fail(str(error))
+    except asyncpg.PostgresError as error:
+        _fail(f"PostgreSQL refuses: {error}")
     except OSError as error:
         _fail(_of_system(error))
     except KeyboardInterrupt:

@@ -44,6 +44,7 @@ class Neighbours:
     session: aiohttp.ClientSession
     users: UsersClient
     templates: TemplatesClient
+    checks: Mapping[str, HealthCheck]
 
 
 OpenChannel = Callable[[Neighbours], AbstractAsyncContextManager[Channel]]
@@ -76,7 +77,15 @@ def build_worker(worker: Worker) -> Service:
             neighbours = _neighbours(worker, session, token)
             channel = await stack.enter_async_context(worker.open_channel(neighbours))
             running = await stack.enter_async_context(
-                working(worker, channel, database, broker, contacts=neighbours.users, templates=neighbours.templates)
+                working(
+                    worker,
+                    channel,
+                    database,
+                    broker,
+                    contacts=neighbours.users,
+                    templates=neighbours.templates,
+                    checks=neighbours.checks,
+                )
             )
             watch = {"contacts": lambda: neighbours.users.watch(broker)}
             yield Running(running.app, {**running.loops, **watch}, running.checks)
@@ -86,7 +95,14 @@ def build_worker(worker: Worker) -> Service:
 
 @asynccontextmanager
 async def working(
-    worker: Worker, channel: Channel, database: Database, broker: Broker, *, contacts: Contacts, templates: Templates
+    worker: Worker,
+    channel: Channel,
+    database: Database,
+    broker: Broker,
+    *,
+    contacts: Contacts,
+    templates: Templates,
+    checks: Mapping[str, HealthCheck],
 ) -> AsyncIterator[Running]:
     """The worker among given neighbours; what it has to write is written before the block ends."""
     settings = worker.settings
@@ -107,9 +123,9 @@ async def working(
             policy=_policy(settings),
             limits=Limits(settings.lease_seconds, settings.send_seconds, settings.retry_delays),
         )
-        checks = _checks(database, broker, routes)
-        app = build_app(worker.name, [], authenticate=_nobody, state={}, checks=checks, title=f"Carillon {worker.name}")
-        yield Running(app, _lanes(worker, broker, tools), checks)
+        own = {**_checks(database, broker, routes), **checks}
+        app = build_app(worker.name, [], authenticate=_nobody, state={}, checks=own, title=f"Carillon {worker.name}")
+        yield Running(app, _lanes(worker, broker, tools), own)
 
 
 def _lanes(worker: Worker, broker: Broker, tools: Tools) -> Mapping[str, Loop]:
@@ -129,19 +145,34 @@ def _lanes(worker: Worker, broker: Broker, tools: Tools) -> Mapping[str, Loop]:
 
 def _neighbours(worker: Worker, session: aiohttp.ClientSession, token: str) -> Neighbours:
     settings = worker.settings
+    asked = {
+        name: ServiceClient(session, url, token=token)
+        for name, url in (("users", settings.users_url), ("templates", settings.templates_url))
+    }
     users = UsersClient(
-        ServiceClient(session, settings.users_url, token=token),
+        asked["users"],
         fresh_seconds=settings.contact_fresh_seconds,
         stale_seconds=settings.contact_stale_seconds,
         service=worker.name,
     )
     templates = TemplatesClient(
-        ServiceClient(session, settings.templates_url, token=token),
+        asked["templates"],
         fresh_seconds=settings.template_fresh_seconds,
         stale_seconds=settings.template_stale_seconds,
         service=worker.name,
     )
-    return Neighbours(session, users, templates)
+    checks = {
+        "users": _answers(asked["users"], "/.well-known/jwks.json", "Known contacts are served; the others wait."),
+        "templates": _answers(asked["templates"], "/api/v1/templates?limit=1", "Cached versions are sent."),
+    }
+    return Neighbours(session, users, templates, checks)
+
+
+def _answers(client: ServiceClient, path: str, without: str) -> HealthCheck:
+    async def probe() -> None:
+        await client.call("GET", path)
+
+    return HealthCheck(probe, without)
 
 
 def _checks(database: Database, broker: Broker, routes: Routes) -> Mapping[str, HealthCheck]:

@@ -1,5 +1,7 @@
 """Every SQL statement of a worker: claims by the database's clock, outcomes only where the claim is still ours."""
 
+import os
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +15,8 @@ from carillon.kit.errors import Unavailable
 
 # A lapsed claim's outcome is unknown: it is tried again, but a message that may go out at most once has failed.
 _CLAIM = """
-INSERT INTO {schema}.deliveries AS d (notification_id, generation, channel, at_most_once, lease_until)
-SELECT w.notification_id, w.generation, $4, w.at_most_once, clock_timestamp() + $5 * interval '1 second'
+INSERT INTO {schema}.deliveries AS d (notification_id, generation, channel, owner, at_most_once, lease_until)
+SELECT w.notification_id, w.generation, $4, $6, w.at_most_once, clock_timestamp() + $5 * interval '1 second'
 FROM unnest($1::uuid[], $2::int[], $3::bool[]) AS w (notification_id, generation, at_most_once)
 ORDER BY w.notification_id, w.generation
 ON CONFLICT (notification_id, generation, channel) DO UPDATE SET
@@ -23,6 +25,7 @@ ON CONFLICT (notification_id, generation, channel) DO UPDATE SET
     state = CASE WHEN d.state = 'claimed' AND excluded.at_most_once THEN 'failed' ELSE 'claimed' END,
     reason = CASE WHEN d.state = 'claimed' AND excluded.at_most_once THEN 'outcome_unknown' END,
     lapses = d.lapses + CASE WHEN d.state = 'claimed' THEN 1 ELSE 0 END,
+    owner = excluded.owner,
     at_most_once = excluded.at_most_once,
     lease_until = excluded.lease_until,
     settled_at = NULL
@@ -69,6 +72,7 @@ class DeliveriesStore:
         self._database = database
         self._channel = channel
         self._lease = lease_seconds
+        self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._claim, self._held, self._settle = (sql.format(schema=schema) for sql in (_CLAIM, _HELD, _SETTLE))
 
     async def claim(self, wanted: Sequence[ClaimWanted]) -> Sequence[ClaimFound]:
@@ -81,7 +85,7 @@ class DeliveriesStore:
             first.setdefault((wish.notification_id, wish.generation), wish)
         ids, generations = [key[0] for key in first], [key[1] for key in first]
         flags = [wish.at_most_once for wish in first.values()]
-        rows = await self._fetch(self._claim, ids, generations, flags, self._channel, self._lease)
+        rows = await self._fetch(self._claim, ids, generations, flags, self._channel, self._lease, self._owner)
         found: dict[Any, ClaimFound] = {(row["notification_id"], row["generation"]): _claimed(row) for row in rows}
         if len(found) < len(first):
             found = {**await self._others(first, found), **found}

@@ -1,6 +1,8 @@
 """From a published request to a report in the status queue: real PostgreSQL, HTTP and SMTP."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -8,6 +10,7 @@ import pytest
 
 from carillon.contracts.channels import queue_of
 from carillon.kit.broker.port import REASON_HEADER, Message
+from carillon.kit.http.client import ServiceUnavailable
 from carillon.kit.settings import SettingsError
 from tests.integration.delivery.house import NO, House
 from tests.support.waiting import eventually
@@ -147,9 +150,25 @@ async def test_a_worker_that_is_stopped_finishes_what_it_has_in_hand(neighbours:
 
 async def test_health_names_what_is_away_and_ready_follows(neighbours: House) -> None:
     async with neighbours.worker() as running:
-        assert set(running.checks) == {"database", "broker", "providers"}
+        assert set(running.checks) == {"database", "broker", "providers", "users", "templates"}
         for check in running.checks.values():
             await check.probe()
+
+        await neighbours.elsewhere.stop()
+        with pytest.raises(ServiceUnavailable):
+            await running.checks["users"].probe()
+        neighbours.smtp.stop()
+        await neighbours.elsewhere.start()
+        await neighbours.publish(*(neighbours.request(neighbours.person(f"u{n}@example.com")) for n in range(10)))
+        await eventually(partial(fails, running.checks["providers"].probe))
+
+
+async def fails(probe: Callable[[], Awaitable[None]]) -> bool:
+    try:
+        await probe()
+    except ConnectionError:
+        return True
+    return False
 
 
 async def test_without_a_token_the_worker_says_how_to_get_one(neighbours: House) -> None:

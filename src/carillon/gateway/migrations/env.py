@@ -1,5 +1,5 @@
-"""Runs the gateway's history; see `carillon.kit.migrations`."""
+"""Runs the gateway's history; see `carillon.kit.migration_environment`."""
 
-from carillon.kit.migrations import run_environment
+from carillon.kit.migration_environment import run_environment
 
 run_environment()

@@ -1,5 +1,5 @@
 """Alembic's way into this service's migrations."""
 
-from carillon.kit.migrations import run_environment
+from carillon.kit.migration_environment import run_environment
 
 run_environment()

@@ -1,5 +1,5 @@
 """Runs this service's history."""
 
-from carillon.kit.migrations import run_environment
+from carillon.kit.migration_environment import run_environment
 
 run_environment()

@@ -16,6 +16,7 @@ def upgrade() -> None:
             claim integer NOT NULL DEFAULT 1,
             attempt integer NOT NULL DEFAULT 1,
             lapses integer NOT NULL DEFAULT 0,
+            owner text NOT NULL,
             at_most_once boolean NOT NULL,
             lease_until timestamptz NOT NULL,
             provider text,
