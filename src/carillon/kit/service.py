@@ -14,6 +14,7 @@ import uvicorn
 
 from carillon.kit.http.edge import App
 from carillon.kit.http.front_door import front_door
+from carillon.kit.http.protocol import EnvelopeProtocol
 from carillon.kit.http.system import HealthCheck
 from carillon.kit.telemetry.metrics import LOOP_RESTARTS
 
@@ -108,6 +109,8 @@ def _signals(stop: asyncio.Event) -> Iterator[None]:
 async def http_server(app: App, listening: socket.socket) -> AsyncIterator[None]:
     config = uvicorn.Config(
         app,
+        http=EnvelopeProtocol,
+        ws="none",
         lifespan="off",
         access_log=False,
         log_config=None,

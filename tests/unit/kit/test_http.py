@@ -1,6 +1,8 @@
 """Every error of every route wears the envelope; one path for all spellings; strict JSON in."""
 
+import asyncio
 import io
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
@@ -181,3 +183,16 @@ async def test_the_document_lists_every_failure_a_route_declares(client: aiohttp
     responses = document["paths"]["/api/v1/things"]["post"]["responses"]
     assert set(responses) == {"201", "400", "401", "403", "409", "413", "415", "422", "500", "503"}
     assert document["paths"]["/api/v1/things"]["post"]["requestBody"]["required"] is True
+
+
+@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"GET / HTTP/9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n"])
+async def test_what_is_no_http_is_answered_in_the_envelope(client: aiohttp.ClientSession, sent: bytes) -> None:
+    address = client._base_url
+    assert address is not None
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    writer.write(sent)
+    async with asyncio.timeout(5):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith(b"HTTP/1.1 400")
+    assert json.loads(body)["error"] == "bad_request"
