@@ -1,6 +1,7 @@
 """Claims on a real PostgreSQL: one winner, fenced outcomes, leases by the database's clock."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -9,7 +10,7 @@ import pytest
 
 from carillon.delivery.domain import AlreadyFailed, AlreadySent, ClaimFound, Granted, HeldElsewhere, SettledState
 from carillon.delivery.ports import ClaimWanted, Settlement
-from carillon.delivery.store import DeliveriesStore
+from carillon.delivery.store import DeliveriesStore, end_leases
 from carillon.kit.database import Database, open_database
 from carillon.kit.ids import uuid7
 
@@ -87,6 +88,21 @@ async def test_a_live_claim_tells_how_long_it_still_stands(mine: Database, their
     held = await claim(store_on(theirs), key)
     assert isinstance(held, HeldElsewhere)
     assert 50 < held.seconds <= 60
+
+
+async def test_who_knows_the_holders_dead_lets_live_claims_lapse_and_touches_no_outcome(mine: Database) -> None:
+    held, sent, store = uuid7(), uuid7(), store_on(mine)
+    await store.claim(wanted(held, sent))
+    await store.settle([settled(sent, 1)])
+
+    await end_leases(mine, schema="email_worker")
+    assert await claim(store, held) == Granted(attempt=2, claim=2, lapses=1)
+    assert isinstance(await claim(store, sent), AlreadySent)
+
+
+async def test_a_claim_names_its_holder(mine: Database) -> None:
+    await claim(store_on(mine), uuid7())
+    assert str(await mine.fetchval("SELECT owner FROM email_worker.deliveries")).endswith(f":{os.getpid()}")
 
 
 async def test_a_lapsed_claim_is_the_next_workers_and_the_old_one_can_write_nothing_any_more(
