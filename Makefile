@@ -2,6 +2,8 @@
 PORT ?= 8000
 HOST ?= 127.0.0.1
 PYTHON ?= python3
+# Most tests wait for a server or a process: three workers keep two cores busy. A file stays with one worker.
+SPREAD ?= --numprocesses 3 --dist loadfile --durations 10
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -29,10 +31,10 @@ fmt: $(VENV)/.development ## format and fix what can be fixed
 	$(BIN)/ruff check --fix .
 
 test: check ## every test but the slow ones, on real PostgreSQL, Redis and RabbitMQ
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
 
 test-all: check ## the slow tests too: deep fuzzing, more fault seeds, every command in the documents
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SPREAD)
 
 bench: $(VENV)/.development ## measure: accept/s, end to end e-mails/s, look-ups/s
 	$(BIN)/python -m benchmarks

@@ -113,7 +113,7 @@ def test_a_broken_service_account_says_so_and_is_made_anew(tmp_path: Path, broke
     path = tmp_path / "fcm.json"
     path.write_text(broken)
 
-    with pytest.raises(SettingsError, match="SERVICE_ACCOUNT_FILE"):
+    with pytest.raises(SettingsError, match="SIMULATED_ACCOUNT_FILE"):
         load_public_key(read_service_account(path))
     ensure_service_account(path, "http://127.0.0.1:8000")
     load_public_key(read_service_account(path))
