@@ -7,34 +7,19 @@ import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.fakes.fcm import fake_fcm
-from tests.fakes.smtp import FakeSmtp, fake_smtp
+from tests.fakes.smtp import FakeSmtp
 from tests.support.client import Client, connected
-from tests.support.platform import Platform, all_in_one, towards
+from tests.support.platform import Platform
 from tests.support.waiting import eventually
 
 COUNT = 500
 RECOVERY_SECONDS = 60
 SEND_SLOTS = 10
 pytestmark = pytest.mark.timeout(400)
-
-
-@pytest.fixture
-def smtp() -> Iterator[FakeSmtp]:
-    with fake_smtp() as server:
-        server.seconds_a_mail = 0.02
-        yield server
-
-
-@pytest.fixture
-def platform(tmp_path: Path, smtp: FakeSmtp) -> Iterator[Platform]:
-    with fake_fcm() as fcm, all_in_one(tmp_path, towards(smtp, fcm, tmp_path)) as platform:
-        yield platform
 
 
 def has_received(smtp: FakeSmtp, count: int) -> bool:

@@ -3,34 +3,18 @@
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
 from uuid import uuid4
 
 import aiohttp
 import pytest
 
-from tests.fakes.fcm import fake_fcm
-from tests.fakes.smtp import FakeSmtp, fake_smtp
+from tests.fakes.smtp import FakeSmtp
 from tests.support.client import Answer, Client, connected
-from tests.support.platform import Platform, all_in_one, towards
+from tests.support.platform import Platform
 from tests.support.waiting import eventually
 
 COUNT = 300
 pytestmark = pytest.mark.timeout(240)
-
-
-@pytest.fixture
-def smtp() -> Iterator[FakeSmtp]:
-    with fake_smtp() as server:
-        server.seconds_a_mail = 0.01
-        yield server
-
-
-@pytest.fixture
-def platform(tmp_path: Path, smtp: FakeSmtp) -> Iterator[Platform]:
-    with fake_fcm() as fcm, all_in_one(tmp_path, towards(smtp, fcm, tmp_path)) as platform:
-        yield platform
 
 
 async def until_accepted(client: Client, user_id: str, code: str) -> tuple[Answer, int]:
