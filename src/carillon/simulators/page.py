@@ -29,7 +29,7 @@ body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding
 h1{font-size:1.5rem}h2{font-size:1.2rem}table{border-collapse:collapse;width:100%;table-layout:fixed}
 td,th{text-align:left;padding:.35rem .8rem .35rem 0;border-bottom:1px solid #e3e8ed;overflow:hidden}
 td{white-space:nowrap;text-overflow:ellipsis}
-th:first-child{width:11rem}a{color:#0b6e4f}dl{display:grid;grid-template-columns:6rem 1fr;margin:0}dt{color:#5b6875}
+th:first-child{width:14rem}a{color:#0b6e4f}dl{display:grid;grid-template-columns:6rem 1fr;margin:0}dt{color:#5b6875}
 dd{margin:0;overflow-wrap:anywhere}
 pre{font:14px/1.45 ui-monospace,monospace;background:#f5f7f9;padding:.8rem;white-space:pre-wrap}
 pre{overflow-wrap:anywhere}
