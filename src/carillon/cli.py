@@ -15,6 +15,7 @@ from cyclopts import App, Parameter
 from carillon import all_in_one, running_apart
 from carillon.kit.broker.port import BrokerError
 from carillon.kit.embedded_postgres import EmbeddedPostgresError
+from carillon.kit.errors import Unavailable
 from carillon.kit.settings import SettingsError, load
 from carillon.kit.telemetry.logs import configure_logs
 
@@ -104,7 +105,7 @@ def main() -> None:
     """Run the console script; expected failures end it with one line and exit code 1."""
     try:
         app()
-    except (Failure, SettingsError, EmbeddedPostgresError, BrokerError) as error:
+    except (Failure, SettingsError, EmbeddedPostgresError, BrokerError, Unavailable) as error:
         _fail(str(error))
     except asyncpg.PostgresError as error:
         _fail(f"PostgreSQL refuses: {error}")

@@ -5,13 +5,10 @@ import socket
 from collections.abc import Sequence
 from typing import Any
 
-import asyncpg
-
 from carillon.contracts.channels import Channel
 from carillon.delivery.domain import AlreadyFailed, AlreadySent, ClaimFound, Granted, HeldElsewhere
 from carillon.delivery.ports import ClaimWanted, Settlement
 from carillon.kit.database import Database, Row
-from carillon.kit.errors import Unavailable
 
 # A lapsed claim's outcome is unknown: it is tried again, but a message that may go out at most once has failed.
 _CLAIM = """
@@ -85,7 +82,7 @@ class DeliveriesStore:
             first.setdefault((wish.notification_id, wish.generation), wish)
         ids, generations = [key[0] for key in first], [key[1] for key in first]
         flags = [wish.at_most_once for wish in first.values()]
-        rows = await self._fetch(self._claim, ids, generations, flags, self._channel, self._lease, self._owner)
+        rows = await self._database.fetch(self._claim, ids, generations, flags, self._channel, self._lease, self._owner)
         found: dict[Any, ClaimFound] = {(row["notification_id"], row["generation"]): _claimed(row) for row in rows}
         if len(found) < len(first):
             found = {**await self._others(first, found), **found}
@@ -97,7 +94,7 @@ class DeliveriesStore:
 
     async def settle(self, settlements: Sequence[Settlement]) -> Sequence[bool]:
         """Write the outcomes of claims that are still ours; True for each that was written."""
-        rows = await self._fetch(
+        rows = await self._database.fetch(
             self._settle,
             [s.notification_id for s in settlements],
             [s.generation for s in settlements],
@@ -113,15 +110,9 @@ class DeliveriesStore:
         written = {tuple(row) for row in rows}
         return [(s.notification_id, s.generation, s.claim) in written for s in settlements]
 
-    async def _fetch(self, sql: str, *arguments: Any) -> list[Row]:
-        try:
-            return await self._database.fetch(sql, *arguments)
-        except asyncpg.DeadlockDetectedError as error:  # two workers over the same lapsed claims: one of them waits
-            raise Unavailable("another worker was at the same deliveries") from error
-
     async def _others(self, first: dict[Any, ClaimWanted], found: dict[Any, ClaimFound]) -> dict[Any, ClaimFound]:
         keys = [key for key in first if key not in found]
-        rows = await self._fetch(self._held, [k[0] for k in keys], [k[1] for k in keys], self._channel)
+        rows = await self._database.fetch(self._held, [k[0] for k in keys], [k[1] for k in keys], self._channel)
         return {(row["notification_id"], row["generation"]): _held(row) for row in rows}
 
 

@@ -17,16 +17,23 @@ Row: TypeAlias = Any
 
 AWAY = (
     OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.QueryCanceledError,
-    asyncpg.DiskFullError,
     TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.TransactionRollbackError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ObjectNotInPrerequisiteStateError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.PostgresSystemError,
+    asyncpg.InternalServerError,
 )
-"""What asyncpg raises when the server, not the statement, is to blame."""
+"""What asyncpg raises when the server, not the statement, is to blame: gone, a standby, full, locked, another password.
+
+Whoever works through a queue waits then. What is raised as anything else counts against the message in hand."""
 
 
 class Database:
@@ -51,7 +58,7 @@ class Database:
             if isinstance(error, ValueError):  # a value that its column cannot take: the caller's doing, not an outage
                 raise
             raise Unavailable(f"The database of {self._name} is away: {type(error).__name__}.") from error
-        except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError) as error:
+        except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError) as error:
             raise Unavailable(f"The tables of {self._name} are missing or old: run `carillon migrate`.") from error
         except AWAY as error:
             raise Unavailable(f"The database of {self._name} is away: {type(error).__name__}.") from error

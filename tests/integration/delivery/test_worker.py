@@ -10,6 +10,7 @@ import pytest
 
 from carillon.contracts.channels import queue_of
 from carillon.kit.broker.port import REASON_HEADER, Message
+from carillon.kit.database import open_database
 from carillon.kit.http.client import ServiceUnavailable
 from carillon.kit.settings import SettingsError
 from tests.integration.delivery.house import NO, House
@@ -58,6 +59,25 @@ async def test_two_workers_and_every_message_twice_send_every_mail_once(neighbou
         await eventually(lambda: all(neighbours.status(request) == "delivered" for request in requests), within=30)
 
     assert len(neighbours.smtp.mails) == 60
+
+
+async def test_while_the_claims_cannot_be_written_messages_wait_and_none_dies_of_it(neighbours: House) -> None:
+    request = neighbours.request(neighbours.person("ada@example.com"))
+    async with open_database(neighbours.settings.database_url, name="test") as database, neighbours.worker():
+        await database.execute(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE EXCEPTION 'a standby' USING ERRCODE = '25006'; END $$"
+        )
+        await database.execute(
+            "CREATE TRIGGER standby BEFORE INSERT ON email_worker.deliveries EXECUTE FUNCTION refuse()"
+        )
+        await neighbours.publish(request)
+        await eventually(lambda: neighbours.told(request, "pending"))
+        await database.execute("DROP TRIGGER standby ON email_worker.deliveries")
+        await eventually(lambda: neighbours.status(request) == "delivered", within=30)
+
+    assert neighbours.told(request, "pending")[0].reason == "claims_away"
+    assert len(neighbours.smtp.mails) == 1
 
 
 async def test_whoever_opts_out_while_their_message_waits_gets_nothing(neighbours: House) -> None:
