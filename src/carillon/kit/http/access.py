@@ -2,9 +2,8 @@
 
 from typing import Any, Final
 
-from litestar.connection import ASGIConnection, Request
+from litestar.connection import Request
 from litestar.datastructures import State
-from litestar.handlers import BaseRouteHandler
 
 from carillon.kit.auth import Caller
 from carillon.kit.errors import Forbidden, Unauthenticated
@@ -20,15 +19,18 @@ def owner_or(permission: str) -> str:
     return f"owner or {permission}"
 
 
-async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Verify the token and the permission that the route's `needs` names; the caller becomes `request.auth`."""
-    needs: str = handler.opt.get("needs", SIGNED_IN)
+async def guard(request: Request[Any, Any, Any]) -> None:
+    """Verify the token and the permission that the route's `needs` names; the caller becomes `request.auth`.
+
+    Runs before the body is read. No guard in the framework's sense: that one copies the handler each time (26 µs).
+    """
+    needs: str = request.route_handler.opt.get("needs", SIGNED_IN)
     if needs == ANYONE:
         return
-    scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated
-    caller: Caller = await connection.app.state.authenticate(token.strip())
-    connection.scope["auth"] = caller
+    caller: Caller = await request.app.state.authenticate(token.strip())
+    request.scope["auth"] = caller
     if needs != SIGNED_IN and not needs.startswith("owner or ") and not caller.may(needs):
         raise Forbidden(f"This needs the permission {needs}.")

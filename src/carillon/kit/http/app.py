@@ -37,7 +37,7 @@ def build_app(
     routes = [*handlers, *system_routes(name, checks)]
     inner = Litestar(
         route_handlers=[*options(routes), *routes],
-        guards=[guard],
+        before_request=guard,
         state=State({**state, "authenticate": authenticate}),
         exception_handlers={Problem: _known, HTTPException: _of_framework, Exception: _unexpected},
         request_max_body_size=MAX_BODY,
