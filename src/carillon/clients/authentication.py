@@ -1,6 +1,5 @@
 """Verifying callers away from the users service: JWTs by its cached keys, opaque tokens by asking."""
 
-import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -10,15 +9,21 @@ from uuid import UUID
 import jwt
 import msgspec
 
-from carillon.contracts.users import Introspection, TokenToIntrospect
-from carillon.kit.auth import Authenticator, Caller, RememberedTokens
+from carillon.contracts.users import (
+    AUDIENCE,
+    ISSUER,
+    LONGEST_TOKEN,
+    OPAQUE_PREFIX,
+    TOKEN_TYPE,
+    Introspection,
+    TokenToIntrospect,
+)
+from carillon.kit.auth import Authenticator, Caller
 from carillon.kit.cache import Cache
 from carillon.kit.errors import Unauthenticated, Unavailable
 from carillon.kit.http.client import ServiceClient, ServiceRefused, ServiceUnavailable
+from carillon.kit.remembered_tokens import RememberedTokens
 
-ISSUER = AUDIENCE = "carillon"
-TOKEN_TYPE = "at+jwt"  # noqa: S105 - the value of a header, no secret
-OPAQUE_PREFIX = "crl_"
 _REMEMBERED = 60.0
 _WHILE_AWAY = 600.0
 _KEYS_FRESH = 300.0
@@ -29,9 +34,7 @@ _ASK_FOR_NEW_KEYS_EVERY = 5.0
 class SigningKeys:
     """The users service's public keys by `kid`, renewed every 5 min and for an unknown `kid`."""
 
-    def __init__(
-        self, client: ServiceClient, *, service: str = "", clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, client: ServiceClient, *, service: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock = clock
         self._renewed = -math.inf
@@ -61,16 +64,18 @@ class SigningKeys:
         return {key.key_id: key for key in found.keys if key.key_id}
 
 
-def remote_authenticator(client: ServiceClient, *, service: str = "") -> Authenticator:
+def remote_authenticator(client: ServiceClient, *, service: str) -> Authenticator:
     """Takes both kinds of token. Raises Unauthenticated for a bad one, Unavailable when nobody can tell."""
-    signed = RememberedTokens(_Signed(SigningKeys(client, service=service)), seconds=_REMEMBERED)
-    opaque = _Opaque(client, service)
+    keys = SigningKeys(client, service=service)
+    signed = RememberedTokens(_Signed(keys), service=service, name="signed_tokens", seconds=_REMEMBERED)
+    opaque = RememberedTokens(
+        _Opaque(client), service=service, name="opaque_tokens", seconds=_REMEMBERED, stale_seconds=_WHILE_AWAY
+    )
 
     async def authenticate(token: str) -> Caller:
-        caller = await (opaque(token) if token.startswith(OPAQUE_PREFIX) else signed(token))
-        if caller.expires_at <= time.time():
-            raise Unauthenticated("The token has expired.")
-        return caller
+        if len(token) > LONGEST_TOKEN:
+            raise Unauthenticated
+        return await (opaque(token) if token.startswith(OPAQUE_PREFIX) else signed(token))
 
     return authenticate
 
@@ -122,31 +127,19 @@ def _caller_of(claims: dict[str, Any]) -> Caller:
 class _Opaque:
     """Personal access tokens, application and service tokens: verified by the users service alone."""
 
-    def __init__(self, client: ServiceClient, service: str) -> None:
+    def __init__(self, client: ServiceClient) -> None:
         self._client = client
-        self._cache: Cache[bytes, Caller] = Cache(
-            service=service,
-            name="opaque_tokens",
-            fresh_seconds=_REMEMBERED,
-            stale_seconds=_WHILE_AWAY,
-            capacity=10_000,
-            away=(ServiceUnavailable,),
-        )
 
     async def __call__(self, token: str) -> Caller:
-        key = hashlib.sha256(token.encode()).digest()
-        try:
-            return (await self._cache.get(key, lambda: self._introspect(token))).value
-        except ServiceUnavailable as error:
-            raise Unavailable("The users service is away and this token was not seen lately.", retry_after=2) from error
-
-    async def _introspect(self, token: str) -> Caller:
         try:
             said = await self._client.data(
                 "POST", "/api/v1/auth/introspect", Introspection, body=TokenToIntrospect(token)
             )
-        except ServiceRefused as error:  # of this service's own token, not of the one asked about
-            raise ServiceUnavailable(f"users refused to introspect: {error.status} {error.code}") from error
+        except (
+            ServiceUnavailable,
+            ServiceRefused,
+        ) as error:  # refused is this service's own token, not the one in hand
+            raise Unavailable("The users service is away and this token was not seen lately.", retry_after=2) from error
         if not said.active or said.caller_id is None or said.kind is None or said.expires_at is None:
             raise Unauthenticated
         return Caller(said.caller_id, said.kind, frozenset(said.permissions), said.expires_at)

@@ -55,7 +55,8 @@ class UsersClient:
     async def look_up(self, user_id: UUID, channel: Channel, category: str | None) -> Found[Contact | None]:
         """As `contact`, and whether it was asked for just now, remembered, or is stale."""
         wanted = _Wanted(user_id, channel, category)
-        self._asked.add((channel, category))
+        if len(self._asked) <= _MANY_CATEGORIES:  # beyond, `forget` walks through all that is kept
+            self._asked.add((channel, category))
         return await self._cache.get(wanted, lambda: self._load(wanted))
 
     async def device_gone(self, gone: DeviceGone) -> None:
@@ -104,15 +105,13 @@ class UsersClient:
         wanted = ContactsWanted(user_ids, channel, category)
         try:
             found = await self._client.data("POST", "/api/v1/users/contacts", ContactsFound, body=wanted)
-        except (ServiceUnavailable, ServiceRefused, msgspec.DecodeError) as error:
+        except (ServiceUnavailable, ServiceRefused) as error:
             return dict.fromkeys((_Wanted(user_id, channel, category) for user_id in user_ids), _as_away(error))
         return {_Wanted(contact.user_id, channel, category): contact for contact in found.contacts}
 
 
-def _as_away(error: Exception) -> ServiceUnavailable:
+def _as_away(error: ServiceUnavailable | ServiceRefused) -> ServiceUnavailable:
     """A refusal (our token was revoked, the route is not there yet) tells nothing of the user: nobody can tell."""
     if isinstance(error, ServiceUnavailable):
         return error
-    if isinstance(error, ServiceRefused):
-        return ServiceUnavailable(f"users refused our question: {error.status} {error.code}")
-    return ServiceUnavailable("users answered something else than contacts")
+    return ServiceUnavailable(f"users refused our question: {error.status} {error.code}")

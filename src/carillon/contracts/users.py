@@ -16,6 +16,12 @@ PushToken = Annotated[
 DecisionLayer = Literal["suppressed_address", "channel_opt_out", "category_choice", "channel_default", "unreachable"]
 
 
+ISSUER: Final = "carillon"
+AUDIENCE: Final = "carillon"
+TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - the value of a header, no secret
+OPAQUE_PREFIX: Final = "crl_"
+LONGEST_TOKEN: Final = 8192
+
 _USER: Final = "01a1d1a0-0000-7000-8000-000000000001"
 
 
@@ -65,7 +71,7 @@ class TokenToIntrospect(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
     EXAMPLES: ClassVar[Any] = ({"token": "crl_01a1d1a0…"},)
 
-    token: Annotated[str, Meta(max_length=8192)]
+    token: Annotated[str, Meta(max_length=LONGEST_TOKEN)]
 
 
 class Introspection(msgspec.Struct, frozen=True, kw_only=True):

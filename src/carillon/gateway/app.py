@@ -97,7 +97,7 @@ async def outside(settings: GatewaySettings) -> AsyncIterator[Outside]:
             broker,
             contacts,
             TemplatesClient(templates, service=NAME),
-            remote_authenticator(users),
+            remote_authenticator(users, service=NAME),
             loops={"watch_users": lambda: contacts.watch(broker)},
             checks={
                 "broker": HealthCheck(

@@ -1,9 +1,6 @@
-"""Who is calling: the caller, what it may do, and tokens that were verified a moment ago."""
+"""Who is calling, and what they may do."""
 
 import fnmatch
-import hashlib
-import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 from uuid import UUID
@@ -34,30 +31,3 @@ class Authenticator(Protocol):
     async def __call__(self, token: str) -> Caller:
         """Raises Unauthenticated for a bad token, Unavailable when nobody can tell."""
         ...
-
-
-class RememberedTokens:
-    """Verified tokens by hash, bounded and for `seconds` at most: a signature costs more than the look-up it guards.
-
-    A failed verification is never remembered. `forget` drops everything at once (revocation, lost invalidation link).
-    """
-
-    def __init__(self, verify: Callable[[str], Awaitable[Caller]], *, seconds: float, capacity: int = 10_000) -> None:
-        self._verify = verify
-        self._seconds = seconds
-        self._capacity = capacity
-        self._known: dict[bytes, tuple[Caller, float]] = {}
-
-    async def __call__(self, token: str) -> Caller:
-        key = hashlib.sha256(token.encode()).digest()
-        now = time.time()
-        if (hit := self._known.get(key)) and hit[1] > now:
-            return hit[0]
-        caller = await self._verify(token)
-        if len(self._known) >= self._capacity:
-            self._known.pop(next(iter(self._known)))
-        self._known[key] = (caller, min(caller.expires_at, now + self._seconds))
-        return caller
-
-    def forget(self) -> None:
-        self._known.clear()

@@ -68,4 +68,4 @@ async def seed(settings: TemplatesSettings) -> None:
 
 
 def _callers(session: aiohttp.ClientSession, settings: TemplatesSettings, token: str) -> Authenticator:
-    return remote_authenticator(ServiceClient(session, settings.users_url, token=token))
+    return remote_authenticator(ServiceClient(session, settings.users_url, token=token), service="templates")

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 from carillon.contracts.channels import topology
-from carillon.kit.auth import RememberedTokens
 from carillon.kit.broker.open import open_broker
 from carillon.kit.broker.port import Broker
 from carillon.kit.database import Database, open_database
@@ -17,6 +16,7 @@ from carillon.kit.http.app import build_app
 from carillon.kit.http.system import HealthCheck
 from carillon.kit.limits import Limits, ProcessLimits, RedisLimits, redis_limits
 from carillon.kit.migrations import migrate as migrate_schema
+from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.kit.service import Running, Service
 from carillon.kit.settings import SettingsError
 from carillon.users.actions.authenticating import Identification
@@ -113,7 +113,7 @@ def _resources(
 
 
 def _running(here: Resources, database: Database, broker: Broker) -> Running:
-    remembered = RememberedTokens(here.identify, seconds=here.settings.remembered_token_seconds)
+    remembered = RememberedTokens(here.identify, service=NAME, seconds=here.settings.remembered_token_seconds)
     checks = _checks(database, broker, here.limits)
     app = build_app(
         NAME, HANDLERS, authenticate=remembered, state={"resources": here}, checks=checks, title="Carillon users"

@@ -10,8 +10,8 @@ import structlog
 
 from carillon.contracts.channels import USERS_EVENTS
 from carillon.contracts.users import UserChanged
-from carillon.kit.auth import RememberedTokens
 from carillon.kit.broker.port import Announced, Broker
+from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.kit.telemetry.metrics import OUTBOX_WAITING
 from carillon.users.actions.announcing import BATCH, Outbox, announce_batch
 from carillon.users.actions.looking_up import LookUps
@@ -43,7 +43,8 @@ class Changes:
     async def wait(self, seconds: float) -> None:
         """Return at the next change, or after `seconds`: other processes change users too."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._woken.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for would lose a cancellation that meets the change
+                await self._woken.wait()
         self._woken.clear()
 
 

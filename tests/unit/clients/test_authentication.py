@@ -29,7 +29,7 @@ class Users:
         self.keys = {"one": Ed25519PrivateKey.generate()}
         self.opaque: dict[str, Introspection] = {}
         self.asked_for_keys = self.introspected = 0
-        self.away = False
+        self.away = self.babbling = False
 
     def token(self, *, kid: str = "one", headers: dict[str, Any] | None = None, **changes: Any) -> str:
         claims = {
@@ -61,6 +61,8 @@ class Users:
         self.introspected += 1
         if self.away:
             return web.Response(status=503)
+        if self.babbling:
+            return web.Response(text="<html>")
         token = msgspec.json.decode(await request.read(), type=TokenToIntrospect).token
         said = self.opaque.get(token, Introspection(active=False))
         return web.Response(body=msgspec.json.encode(Envelope(said)))
@@ -85,7 +87,7 @@ def client(elsewhere: Peer) -> ServiceClient:
 
 @pytest.fixture
 def authenticate(client: ServiceClient) -> Authenticator:
-    return remote_authenticator(client)
+    return remote_authenticator(client, service="bells")
 
 
 async def test_a_signed_token_becomes_its_caller(authenticate: Authenticator, users: Users) -> None:
@@ -143,7 +145,7 @@ async def test_a_key_made_since_is_found_but_unknown_kids_cannot_flood_users(
     client: ServiceClient, users: Users
 ) -> None:
     now = 0.0
-    keys = SigningKeys(client, clock=lambda: now)
+    keys = SigningKeys(client, service="bells", clock=lambda: now)
     assert await keys.key("one")
 
     users.keys["two"] = Ed25519PrivateKey.generate()
@@ -187,9 +189,28 @@ async def test_an_inactive_token_is_refused_and_not_remembered(authenticate: Aut
     assert users.introspected == 2
 
 
-async def test_a_remembered_token_ends_at_its_expiry(authenticate: Authenticator, users: Users) -> None:
+async def test_an_opaque_token_that_has_expired_is_refused_whatever_is_said_of_it(
+    authenticate: Authenticator, users: Users
+) -> None:
     users.opaque["crl_short"] = Introspection(
         active=True, caller_id=OWNER, kind="application", permissions=[], expires_at=time.time() - 1
     )
     with pytest.raises(Unauthenticated):
         await authenticate("crl_short")
+
+
+@pytest.mark.parametrize("prefix", ["crl_", "eyJ"])
+async def test_a_token_longer_than_any_of_ours_is_refused_without_asking(
+    authenticate: Authenticator, users: Users, prefix: str
+) -> None:
+    with pytest.raises(Unauthenticated):
+        await authenticate(prefix + "x" * 10_000)
+    assert (users.introspected, users.asked_for_keys) == (0, 0)
+
+
+async def test_a_neighbour_that_speaks_another_language_is_nobody_to_ask(
+    authenticate: Authenticator, users: Users
+) -> None:
+    users.babbling = True
+    with pytest.raises(Unavailable):
+        await authenticate("crl_good")

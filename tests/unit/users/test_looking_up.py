@@ -12,6 +12,7 @@ from carillon.kit.ids import uuid7
 from carillon.users.actions.looking_up import LookUps
 from carillon.users.domain import Person
 from carillon.users.errors import UnknownUser
+from carillon.users.loops import Changes
 from tests.unit.users.fakes import FakePeople
 
 
@@ -112,3 +113,23 @@ async def test_a_batch_is_one_query_and_names_who_is_missing() -> None:
     assert len(reader.queries) == 1
     assert [contact.user_id for contact in found.contacts] == [someone.user_id for someone in people]
     assert found.missing == [stranger]
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_stop_that_meets_a_change_is_not_lost(steps: int) -> None:
+    changes = Changes(house()[0])
+
+    async def loop() -> None:
+        while True:
+            await changes.wait(60)
+
+    looping = asyncio.create_task(loop())
+    await asyncio.sleep(0)
+    changes(uuid7())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    looping.cancel()
+
+    done, _ = await asyncio.wait([looping], timeout=2)
+    looping.cancel()
+    assert done

@@ -70,11 +70,14 @@ class ServiceClient:
         return answer
 
     async def data(self, method: str, path: str, shape: type[T], *, body: Any = None) -> T:
-        """The `data` of a successful envelope. Raises ServiceUnavailable, ServiceRefused."""
+        """The `data` of a successful envelope. Raises ServiceUnavailable (another shape too), ServiceRefused."""
         answer = await self.call(method, path, body=body)
         if answer.status >= 400:  # noqa: PLR2004
             raise refused(answer)
-        return msgspec.json.decode(answer.body, type=Envelope[shape]).data  # type: ignore[valid-type]
+        try:
+            return msgspec.json.decode(answer.body, type=Envelope[shape]).data  # type: ignore[valid-type]
+        except msgspec.DecodeError as error:
+            raise ServiceUnavailable(f"{method} {path}: answered something else than was asked for") from error
 
 
 def refused(answer: Answer) -> ServiceRefused:

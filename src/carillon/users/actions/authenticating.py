@@ -8,13 +8,12 @@ from uuid import UUID
 
 import structlog
 
-from carillon.contracts.users import Introspection
+from carillon.contracts.users import OPAQUE_PREFIX, Introspection
 from carillon.kit.auth import Caller
 from carillon.kit.errors import Unauthenticated, Unavailable
 from carillon.users.domain import Claims, OpaqueToken, SessionState, granted, opaque_parts
 
 _log = structlog.get_logger()
-OPAQUE_PREFIX = "crl_"
 _REFUSAL = "This token is unknown, revoked or expired."
 
 

@@ -11,12 +11,11 @@ import jwt
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from carillon.contracts.users import AUDIENCE, ISSUER, TOKEN_TYPE
 from carillon.kit.errors import Unauthenticated
 from carillon.kit.settings import SettingsError
 from carillon.users.domain import Claims
 
-ISSUER = AUDIENCE = "carillon"
-_TYPE = "at+jwt"
 _ALGORITHM = "EdDSA"
 _REQUIRED = ["iss", "aud", "sub", "sid", "ver", "scope", "iat", "exp"]
 _REFUSAL = "The access token is not valid, or it has expired: log in again."
@@ -48,7 +47,7 @@ class AccessTokens:
             "iat": now,
             "exp": now + self.seconds,
         }
-        return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"typ": _TYPE, "kid": self._jwk["kid"]})
+        return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"typ": TOKEN_TYPE, "kid": self._jwk["kid"]})
 
     def verified(self, token: str) -> Claims:
         """Raises Unauthenticated for another key, algorithm, type, issuer or audience, and after its time."""
@@ -65,7 +64,11 @@ class AccessTokens:
         except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError):
             raise Unauthenticated(_REFUSAL) from None
         header = whole["header"]
-        if header.get("typ") != _TYPE or header.get("kid") != self._jwk["kid"] or claims.expires_at <= self._clock():
+        if (
+            header.get("typ") != TOKEN_TYPE
+            or header.get("kid") != self._jwk["kid"]
+            or claims.expires_at <= self._clock()
+        ):
             raise Unauthenticated(_REFUSAL)
         return claims
 

@@ -1,0 +1,53 @@
+"""Tokens that were verified a moment ago."""
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+
+from carillon.kit.auth import Caller
+from carillon.kit.cache import Cache
+from carillon.kit.errors import Unauthenticated, Unavailable
+
+
+class RememberedTokens:
+    """Verified tokens by hash, bounded: a signature costs more than the look-up it guards.
+
+    Kept for `seconds`, and while `verify` says Unavailable for up to `stale_seconds`; never past their own end. Those
+    who ask at once share one verification. A failed one is not remembered, nor is one under way when `forget` drops
+    everything (revocation, lost invalidation link).
+    """
+
+    def __init__(
+        self,
+        verify: Callable[[str], Awaitable[Caller]],
+        *,
+        service: str,
+        name: str = "tokens",
+        seconds: float,
+        stale_seconds: float = 0,
+        capacity: int = 10_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._verify = verify
+        self._clock = clock
+        self._cache: Cache[bytes, Caller] = Cache(
+            service=service,
+            name=name,
+            fresh_seconds=seconds,
+            stale_seconds=stale_seconds,
+            capacity=capacity,
+            away=(Unavailable,),
+        )
+
+    async def __call__(self, token: str) -> Caller:
+        key = hashlib.sha256(token.encode()).digest()
+        caller = (await self._cache.get(key, lambda: self._verify(token))).value
+        if caller.expires_at <= self._clock():
+            raise Unauthenticated("The token has expired.")
+        return caller
+
+    def forget(self) -> None:
+        self._cache.forget_all()
+
+    def __len__(self) -> int:
+        return len(self._cache)
