@@ -1,0 +1,46 @@
+"""One Carillon for all questions: without limits, with access tokens that outlive the deep run."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.support.client import connected
+from tests.support.platform import QUICK, Platform, all_in_one
+
+WITHOUT_LIMITS = {**QUICK, "CARILLON_ACCESS_TOKEN_SECONDS": "3600"}
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    with all_in_one(tmp_path_factory.mktemp("asked"), WITHOUT_LIMITS) as platform:
+        yield platform
+
+
+def callers_of(platform: Platform) -> dict[str, str]:
+    """The tokens of everybody who may ask, by what they are."""
+    tokens = platform.data_dir / "tokens"
+    return {
+        "administrator": asyncio.run(_administrator(platform)),
+        "application": platform.credentials["application_token"],
+        "email_worker": (tokens / "email_worker.token").read_text().strip(),
+        "gateway": (tokens / "gateway.token").read_text().strip(),
+        "nobody": "",
+    }
+
+
+async def _administrator(platform: Platform) -> str:
+    async with connected(platform) as client:
+        return client.admin
+
+
+@pytest.fixture(scope="session")
+def callers(platform: Platform) -> Mapping[str, str]:
+    return callers_of(platform)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where schemathesis may leave what it remembers."""
+    return tmp_path

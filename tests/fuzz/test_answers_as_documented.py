@@ -1,0 +1,87 @@
+"""Whoever asks, and whatever is asked: no 500, and no answer that the OpenAPI document does not name and describe."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.fuzz.asking import ALIASES, NAMING, ask
+from tests.fuzz.conftest import WITHOUT_LIMITS, callers_of
+from tests.support.platform import Platform, all_in_one, five_processes
+from tests.support.servers import PostgresServer, RabbitServer
+
+EVERYBODY = ["administrator", "application", "email_worker", "gateway", "nobody"]
+FOR_SERVICES = {
+    "gateway": ["POST /api/v1/auth/introspect", "POST /api/v1/users/contacts"],
+    "email_worker": [
+        "GET /api/v1/users/{user_id}/contact",
+        "POST /api/v1/users/devices/invalid",
+        "POST /api/v1/email/status",
+        "POST /api/v1/push/status",
+    ],
+}
+ONE_A_MINUTE = {
+    "CARILLON_LOG_LEVEL": "warning",
+    "CARILLON_REGISTRATIONS_PER_MINUTE": "1",
+    "CARILLON_LOGINS_PER_MINUTE": "1",
+}
+DEEP_SECONDS = {"administrator": 150}
+
+
+@pytest.mark.timeout(240)
+def test_every_bound_of_every_operation_is_kept(platform: Platform, callers: Mapping[str, str], folder: Path) -> None:
+    """Just inside and outside of each constraint; those of a person's name take half a minute: only in the deep run."""
+    ask(platform.gateway, folder, token=callers["administrator"], phases="coverage", without=[*ALIASES, *NAMING])
+
+
+@pytest.mark.timeout(240)
+def test_an_administrator_asks_at_random_and_in_a_row(
+    platform: Platform, callers: Mapping[str, str], folder: Path
+) -> None:
+    phases = "examples,fuzzing,stateful"
+    ask(platform.gateway, folder, token=callers["administrator"], phases=phases, examples=20, without=ALIASES)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("caller", EVERYBODY[1:])
+def test_others_ask_at_random(platform: Platform, callers: Mapping[str, str], folder: Path, caller: str) -> None:
+    only = FOR_SERVICES.get(caller, ())
+    examples = 20 if only else 3
+    ask(
+        platform.gateway, folder, token=callers[caller], phases="fuzzing", examples=examples, only=only, without=ALIASES
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("caller", EVERYBODY)
+def test_questions_for_minutes(platform: Platform, callers: Mapping[str, str], folder: Path, caller: str) -> None:
+    ask(platform.gateway, folder, token=callers[caller], examples=300, seconds=DEEP_SECONDS.get(caller, 40))
+
+
+@pytest.mark.timeout(240)
+async def test_used_up_limits_are_answered_as_documented(folder: Path) -> None:
+    with all_in_one(folder, ONE_A_MINUTE) as limited:
+        only = ["POST /api/v1/users", "POST /api/v1/auth/login"]
+        await asyncio.to_thread(ask, limited.gateway, folder, phases="examples,fuzzing", examples=10, only=only)
+
+        body = {"email": "nobody@example.com", "password": "correct horse battery"}
+        async with aiohttp.ClientSession() as session:
+            for _ in range(3):
+                async with session.post(f"{limited.gateway}/api/v1/auth/login", json=body) as answer:
+                    last = await answer.json()
+        assert (answer.status, last["error"]) == (429, "rate_limited")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_each_service_apart_answers_its_own_document(
+    folder: Path, postgres_server: PostgresServer, rabbitmq_server: RabbitServer
+) -> None:
+    with five_processes(folder, WITHOUT_LIMITS, postgres_server, rabbitmq_server) as apart:
+        callers = callers_of(apart)
+        for _, environment in apart.environments.values():
+            for caller in ("administrator", "email_worker"):
+                ask(environment["READY_URL"], folder, token=callers[caller], phases="examples,fuzzing", examples=20)
