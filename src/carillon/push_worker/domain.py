@@ -9,7 +9,8 @@ import msgspec
 
 from carillon.delivery.domain import Accepted, Failed, ProviderAnswer, Refused
 
-_OK, _BAD, _NOT_FOUND, _TOO_MANY = 200, 400, 404, 429
+_OK, _BAD, _UNAUTHENTICATED, _NOT_FOUND, _TOO_MANY = 200, 400, 401, 404, 429
+_THIRD_PARTY = "THIRD_PARTY_AUTH_ERROR"
 _REASONS = {
     401: "fcm_authentication_failed",
     403: "fcm_authentication_failed",
@@ -30,12 +31,15 @@ DeviceAnswer = Accepted | Refused | Failed | Gone
 
 def of_device(status: int, headers: Mapping[str, str], body: bytes) -> DeviceAnswer:
     """One answer of `messages:send`."""
-    said = _decoded(body)
     if status == _OK:
-        name = said.get("name")
+        name = _decoded(body).get("name")
         return Accepted(name if isinstance(name, str) else None)
-    error = said.get("error")
-    return _of_error(status, headers, error if isinstance(error, dict) else {})
+    return _of_error(status, headers, _error(body))
+
+
+def refuses_bearer(status: int, body: bytes) -> bool:
+    """Whether another access token may help: a 401 may also be about the project's key for APNs or a browser."""
+    return status == _UNAUTHENTICATED and _code(_error(body)) != _THIRD_PARTY
 
 
 def _of_error(status: int, headers: Mapping[str, str], error: Mapping[str, Any]) -> DeviceAnswer:
@@ -46,6 +50,8 @@ def _of_error(status: int, headers: Mapping[str, str], error: Mapping[str, Any])
         return Gone("invalid_token") if _blames_token(error) else Refused("message_refused", words)
     if code == "SENDER_ID_MISMATCH":  # the token is another project's; with a wrong account every token would be
         return Refused("sender_id_mismatch", words)
+    if code == _THIRD_PARTY:  # the project's key for APNs or a browser is wrong: its other devices are served
+        return Failed("fcm_third_party_authentication_failed", words)
     reason = _REASONS.get(status, "fcm_unavailable")
     return Failed(reason, words, retry_after=_retry_after(headers), down=status != _TOO_MANY)
 
@@ -75,9 +81,17 @@ def _decoded(body: bytes) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _error(body: bytes) -> dict[str, Any]:
+    error = _decoded(body).get("error")
+    return error if isinstance(error, dict) else {}
+
+
 def _details(error: Mapping[str, Any]) -> list[dict[str, Any]]:
-    details = error.get("details")
-    return [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
+    return _objects(error.get("details"))
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
 def _code(error: Mapping[str, Any]) -> str:
@@ -86,7 +100,7 @@ def _code(error: Mapping[str, Any]) -> str:
 
 
 def _blames_token(error: Mapping[str, Any]) -> bool:
-    violations = [v for detail in _details(error) for v in detail.get("fieldViolations") or () if isinstance(v, dict)]
+    violations = [v for detail in _details(error) for v in _objects(detail.get("fieldViolations"))]
     if violations:
         return all(str(violation.get("field")) == "message.token" for violation in violations)
     return "registration token is not a valid" in str(error.get("message", ""))

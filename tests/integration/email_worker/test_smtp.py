@@ -81,7 +81,7 @@ async def test_a_server_that_closes_a_kept_connection_at_the_next_command_costs_
 @pytest.mark.parametrize(
     ("command", "reply", "answer"),
     [
-        ("MAIL", "550 5.7.1 not you", Refused("sender_refused", "550 5.7.1 not you")),
+        ("MAIL", "550 5.7.1 not you", Failed("sender_refused", "550 5.7.1 not you", down=True)),
         ("MAIL", "451 4.3.0 later", Failed("sender_deferred", "451 4.3.0 later")),
         ("RCPT", "550 5.1.1 nobody", Refused("recipient_refused", "550 5.1.1 nobody")),
         ("RCPT", "553 5.1.3 bad", Refused("recipient_refused", "553 5.1.3 bad")),
@@ -130,6 +130,20 @@ async def test_a_lost_connection_is_of_unknown_outcome_only_once_content_went_ov
 
     assert isinstance(answer, Failed)
     assert (answer.down, answer.unknown) == (True, unknown)
+    await provider.close()
+
+
+@pytest.mark.parametrize("command", ["CONNECT", "EHLO", "MAIL", "RCPT"])
+async def test_a_server_that_falls_silent_before_the_content_has_certainly_not_taken_it(
+    server: ScriptedSmtp, command: str
+) -> None:
+    provider = SmtpProvider(Server("127.0.0.1", server.port, "none"), deadline=3)
+    server.replies[command] = SILENCE
+    async with asyncio.timeout(3):  # what the caller grants a whole send
+        answer = await provider.send(MAIL)
+
+    assert isinstance(answer, Failed)
+    assert (answer.reason, answer.down, answer.unknown) == ("smtp_timeout", True, False)
     await provider.close()
 
 

@@ -179,6 +179,55 @@ async def test_a_token_is_renewed_shortly_before_its_end(session: aiohttp.Client
         assert await tokens.token(instead_of="token-1") == "token-2"
 
 
+async def test_those_who_wait_for_a_token_share_its_refusal_and_the_next_one_asks_anew(
+    session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+
+    async def refuse(_request: web.Request) -> web.Response:
+        asked.append(1)
+        return web.Response(status=503)
+
+    async with peer([web.post("/simulators/fcm/token", refuse)]) as there:
+        ensure_service_account(tmp_path / "account.json", there.url)
+        tokens = AccessTokens(session, read_service_account(tmp_path / "account.json"))
+        told = await asyncio.gather(*(tokens.token() for _ in range(10)), return_exceptions=True)
+        assert {str(error) for error in told} == {"the token endpoint answered 503"}
+        assert len(asked) == 1
+
+        with pytest.raises(AuthenticationFailed):
+            await tokens.token()
+        assert len(asked) == 2
+
+
+async def test_a_wrong_key_for_apns_costs_no_access_token_and_leaves_the_provider_up(
+    session: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    granted: list[int] = []
+
+    async def grant(_request: web.Request) -> web.Response:
+        granted.append(1)
+        return web.json_response({"access_token": "x", "expires_in": 3600})
+
+    async def refuse(_request: web.Request) -> web.Response:
+        error = {"status": "UNAUTHENTICATED", "details": [{"errorCode": "THIRD_PARTY_AUTH_ERROR"}]}
+        return web.json_response({"error": error}, status=401)
+
+    async with peer([web.post("/simulators/fcm/token", grant), web.post("/v1/{rest:.*}", refuse)]) as there:
+        ensure_service_account(tmp_path / "account.json", there.url)
+        tokens = AccessTokens(session, read_service_account(tmp_path / "account.json"))
+        provider = FcmProvider(session, tokens, url=there.url, project="p", device_gone=nobody_is_told)
+        answer = await provider.send(Push(USER, ["an-iphone"], MESSAGE))
+
+    assert isinstance(answer, Failed)
+    assert (answer.reason, answer.down) == ("fcm_third_party_authentication_failed", False)
+    assert len(granted) == 1
+
+
+async def nobody_is_told(device: DeviceGone) -> None:
+    raise AssertionError(device)
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"access_token": "x", "expires_in": "soon"}', b"<html>"])
 async def test_a_strange_answer_of_the_token_endpoint_is_told_as_such(
     session: aiohttp.ClientSession, tmp_path: Path, body: bytes

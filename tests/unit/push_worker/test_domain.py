@@ -12,6 +12,9 @@ from carillon.push_worker.domain import DeviceAnswer, Gone, of_all, of_device
 from carillon.simulators.domain.fcm import OTHER_PROJECT, UNAUTHENTICATED, Refusal, judge
 
 
+OTHER_SIDE = Refusal(401, "UNAUTHENTICATED", "APNs does not take the project's key", "THIRD_PARTY_AUTH_ERROR")
+
+
 def answered(refusal: Refusal) -> DeviceAnswer:
     return of_device(refusal.code, refusal.headers, json.dumps(refusal.body()).encode())
 
@@ -50,6 +53,7 @@ def test_a_token_of_another_project_is_refused_but_not_called_gone() -> None:
         (by_token("unavailable-1"), "fcm_unavailable", True, 1.0),
         (answered(UNAUTHENTICATED), "fcm_authentication_failed", True, None),
         (answered(OTHER_PROJECT), "fcm_authentication_failed", True, None),
+        (answered(OTHER_SIDE), "fcm_third_party_authentication_failed", False, None),
         (of_device(404, {}, b"<html>not found</html>"), "fcm_project_not_found", True, None),
         (of_device(500, {"Retry-After": "soon"}, b""), "fcm_unavailable", True, None),
         (of_device(302, {}, b""), "fcm_unavailable", True, None),
@@ -69,7 +73,15 @@ def test_no_answer_is_too_strange(status: int, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [{"details": 5}, {"details": ["x"]}, {"details": [{"fieldViolations": [1]}]}, [], {"message": None}]
+    "error",
+    [
+        {"details": 5},
+        {"details": ["x"]},
+        {"details": [{"fieldViolations": [1]}]},
+        {"details": [{"fieldViolations": 1}]},
+        [],
+        {"message": None},
+    ],
 )
 def test_a_strange_error_of_a_bad_request_blames_no_device(error: Any) -> None:
     assert isinstance(of_device(400, {}, json.dumps({"error": error}).encode()), Refused)

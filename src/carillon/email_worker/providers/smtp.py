@@ -30,7 +30,10 @@ class _Lost(Exception):
 
 
 class SmtpProvider:
-    """`connections` are kept at most; `deadline` bounds each step in seconds, the caller bounds the whole send."""
+    """`connections` are kept at most; `deadline` bounds each step in seconds, the caller bounds the whole send.
+
+    Connecting, and what is said before the content, each get a third: a silent server is told from an unknown outcome.
+    """
 
     def __init__(
         self,
@@ -92,7 +95,8 @@ class SmtpProvider:
             tls_context=self._tls if server.tls != "none" else None,
         )
         try:
-            await connection.connect()
+            async with asyncio.timeout(self._deadline / 3):
+                await connection.connect()
         except BaseException:
             connection.close()
             raise
@@ -102,12 +106,13 @@ class SmtpProvider:
         """Raises _Lost while it is certain that nothing was taken; keeps the connection where it is still good."""
         content_went = False
         try:
-            if connection.is_ehlo_or_helo_needed:
-                await connection.ehlo()
-            if mail.smtputf8 and not connection.supports_extension("smtputf8"):
-                self._keep(connection)
-                return Refused("smtputf8_unsupported", "the server takes no internationalised addresses")
-            await _envelope(connection, mail)
+            async with asyncio.timeout(self._deadline / 3):
+                if connection.is_ehlo_or_helo_needed:
+                    await connection.ehlo()
+                if mail.smtputf8 and not connection.supports_extension("smtputf8"):
+                    self._keep(connection)
+                    return Refused("smtputf8_unsupported", "the server takes no internationalised addresses")
+                await _envelope(connection, mail)
             content_went = True
             response = await connection.data(mail.content)
         except (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPRecipientRefused, aiosmtplib.SMTPDataError) as error:
@@ -170,6 +175,8 @@ def _judged(error: BaseException, *, unknown: bool = False) -> Refused | Failed:
     if code == _CLOSING:
         return Failed("smtp_server_closing", said, down=True)
     what = _WORDS.get(type(error))
+    if what == "sender" and code is not None and code >= _PERMANENT:  # it is the same for every mail
+        return Failed("sender_refused", said, down=True)
     if what is None or code is None:
         timed_out = isinstance(error, TimeoutError)
         return Failed("smtp_timeout" if timed_out else "smtp_connection_failed", said, down=True, unknown=unknown)

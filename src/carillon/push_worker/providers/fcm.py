@@ -12,11 +12,10 @@ from carillon.contracts.users import DeviceGone
 from carillon.delivery.domain import Failed, ProviderAnswer
 from carillon.kit.http.client import ServiceRefused, ServiceUnavailable
 from carillon.push_worker.channel import Push
-from carillon.push_worker.domain import DeviceAnswer, Gone, of_all, of_device
+from carillon.push_worker.domain import DeviceAnswer, Gone, of_all, of_device, refuses_bearer
 from carillon.push_worker.providers.oauth import AccessTokens, AuthenticationFailed
 
 _log = structlog.get_logger()
-_UNAUTHENTICATED = 401
 _TELLING_SECONDS = 3.0
 
 
@@ -57,7 +56,7 @@ class FcmProvider:
         try:
             bearer = await self._tokens.token()
             status, headers, said = await self._post(bearer, body)
-            if status == _UNAUTHENTICATED:
+            if refuses_bearer(status, said):
                 status, headers, said = await self._post(await self._tokens.token(instead_of=bearer), body)
         except AuthenticationFailed as error:
             return Failed("fcm_authentication_failed", str(error), down=True)

@@ -50,7 +50,7 @@ class AuthenticationFailed(Exception):
 
 
 class AccessTokens:
-    """One token at a time, asked for by one caller while the others wait."""
+    """One token at a time, asked for by one caller while the others wait; they share what it was told."""
 
     def __init__(
         self,
@@ -66,13 +66,24 @@ class AccessTokens:
         self._now = now
         self._asking = asyncio.Lock()
         self._token, self._until = "", 0.0
+        self._refusals, self._why = 0, ""
 
     async def token(self, *, instead_of: str = "") -> str:
         """A token that is still good, or a new one `instead_of` one that was refused. Raises AuthenticationFailed."""
+        before = self._refusals
         async with self._asking:
             if not self._token or self._token == instead_of or self._now() >= self._until:
-                self._token, self._until = await self._ask()
+                if self._refusals != before:  # asking in turn would keep the last one waiting past its deadline
+                    raise AuthenticationFailed(self._why)
+                await self._renew()
             return self._token
+
+    async def _renew(self) -> None:
+        try:
+            self._token, self._until = await self._ask()
+        except AuthenticationFailed as error:
+            self._refusals, self._why = self._refusals + 1, str(error)
+            raise
 
     async def _ask(self) -> tuple[str, float]:
         form = {"grant_type": GRANT, "assertion": self._assertion()}
