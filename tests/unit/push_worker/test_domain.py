@@ -11,7 +11,6 @@ from carillon.delivery.domain import Accepted, Failed, Refused
 from carillon.push_worker.domain import DeviceAnswer, Gone, of_all, of_device
 from carillon.simulators.domain.fcm import OTHER_PROJECT, UNAUTHENTICATED, Refusal, judge
 
-
 OTHER_SIDE = Refusal(401, "UNAUTHENTICATED", "APNs does not take the project's key", "THIRD_PARTY_AUTH_ERROR")
 
 
