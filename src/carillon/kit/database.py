@@ -30,6 +30,7 @@ AWAY = (
     asyncpg.OperatorInterventionError,
     asyncpg.PostgresSystemError,
     asyncpg.InternalServerError,
+    asyncpg.InternalClientError,
 )
 """What asyncpg raises when the server, not the statement, is to blame: gone, a standby, full, locked, another password.
 
@@ -53,7 +54,11 @@ class Database:
         try:
             pool = self._pool or await self._open()
             async with pool.acquire(timeout=5) as connection:
-                yield connection
+                try:
+                    yield connection
+                except asyncpg.InternalClientError:  # the server died while it spoke: this connection is past use
+                    connection.terminate()
+                    raise
         except asyncpg.InterfaceError as error:
             if isinstance(error, ValueError):  # a value that its column cannot take: the caller's doing, not an outage
                 raise
@@ -62,6 +67,9 @@ class Database:
             raise Unavailable(f"The tables of {self._name} are missing or old: run `carillon migrate`.") from error
         except AWAY as error:
             raise Unavailable(f"The database of {self._name} is away: {type(error).__name__}.") from error
+        except asyncpg.PostgresError as error:
+            error.detail = None  # it quotes the row: no address may end in a log
+            raise
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -93,8 +101,9 @@ class Database:
 
     async def close(self) -> None:
         if self._pool is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._pool.close(), 5)
+            with contextlib.suppress(asyncpg.InterfaceError, *AWAY):
+                async with asyncio.timeout(5):
+                    await self._pool.close()
             self._pool.terminate()
 
     async def _open(self) -> asyncpg.Pool:

@@ -22,6 +22,7 @@ _log = structlog.get_logger()
 
 Loop = Callable[[], Awaitable[None]]
 _DRAIN_SECONDS = 25
+_LAST_SECONDS = 5
 _STEADY_SECONDS = 60
 
 
@@ -73,10 +74,11 @@ async def serve(
     """Open every service, serve their apps on one socket, run their loops; return after SIGTERM or SIGINT.
 
     Stopping: loops drain first, while HTTP still answers them; then requests in hand finish; then resources close.
+    A second signal hurries the loops.
     """
-    stop = asyncio.Event()
+    stop, hurry = asyncio.Event(), asyncio.Event()
     async with AsyncExitStack() as stack:
-        stack.enter_context(_signals(stop))
+        stack.enter_context(_signals(stop, hurry))
         running = {service.name: await stack.enter_async_context(service.open()) for service in services}
         app = front_door([(service, running[service.name]) for service in services])
         async with http_server(app, listening):
@@ -85,19 +87,24 @@ async def serve(
                 for s, r in running.items()
                 for n, loop in r.loops.items()
             ]
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(50_000, 20, 20)
-            on_ready()
-            await stop.wait()
-            await _drain(loops)
+            try:
+                gc.collect()
+                gc.freeze()
+                gc.set_threshold(50_000, 20, 20)
+                on_ready()
+                await stop.wait()
+            finally:  # whatever ends us, nobody works on with closed resources
+                await _drain(loops, hurry)
 
 
 @contextlib.contextmanager
-def _signals(stop: asyncio.Event) -> Iterator[None]:
+def _signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
+    def told() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told)
     try:
         yield
     finally:
@@ -116,6 +123,7 @@ async def http_server(app: App, listening: socket.socket) -> AsyncIterator[None]
         log_config=None,
         server_header=False,
         proxy_headers=False,  # a forged X-Forwarded-For changes nothing
+        timeout_keep_alive=40,  # longer than our own clients keep a connection, or they would write into its end
         timeout_graceful_shutdown=10,
     )
     server = _Server(config)
@@ -151,10 +159,23 @@ def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-async def _drain(loops: Sequence[asyncio.Task[None]]) -> None:
+async def _drain(loops: Sequence[asyncio.Task[None]], hurry: asyncio.Event) -> None:
+    """Ask the loops to stop, and once more those that take longer than 25 s, or than a second signal."""
     for task in loops:
         task.cancel()
-    if loops:
-        _, late = await asyncio.wait(loops, timeout=_DRAIN_SECONDS)
-        for task in late:
-            _log.warning("loop_did_not_drain", loop=task.get_name())
+    if not loops:
+        return
+    ends = [asyncio.create_task(hurry.wait()), asyncio.create_task(_all_ended(loops))]
+    await asyncio.wait(ends, timeout=_DRAIN_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
+    late = [task for task in loops if not task.done()]
+    for task in late:
+        _log.warning("loop_did_not_drain", loop=task.get_name())
+        task.cancel()
+    if late:
+        await asyncio.wait(late, timeout=_LAST_SECONDS)
+
+
+async def _all_ended(loops: Sequence[asyncio.Task[None]]) -> None:
+    await asyncio.wait(loops)

@@ -53,3 +53,23 @@ async def test_a_server_that_knows_neither_us_nor_the_database_is_away(database:
         async with open_database(dsn, name="test", size=1) as opened:
             with pytest.raises(Unavailable):
                 await opened.ping()
+
+
+async def test_a_connection_that_no_longer_understands_its_server_leaves_the_pool(database: str) -> None:
+    async with open_database(database, name="test", size=1) as opened:
+        before = await opened.fetchval("SELECT pg_backend_pid()")
+        with pytest.raises(Unavailable):
+            async with opened.connection():
+                raise asyncpg.ProtocolError("got an answer to no question")
+
+        assert await opened.fetchval("SELECT pg_backend_pid()") != before
+
+
+async def test_a_refused_row_is_not_quoted(database: str) -> None:
+    async with open_database(database, name="test", size=1) as opened:
+        await opened.execute("CREATE TABLE bells (owner text PRIMARY KEY, note text NOT NULL)")
+        await opened.execute("INSERT INTO bells VALUES ('ada@example.com', '')")
+        for note in ("''", "NULL"):
+            with pytest.raises(asyncpg.IntegrityConstraintViolationError) as told:
+                await opened.execute(f"INSERT INTO bells VALUES ('ada@example.com', {note})")
+            assert "ada" not in str(told.value)

@@ -96,6 +96,45 @@ async def test_loops_drain_while_http_still_answers_and_resources_are_open() -> 
     assert diary.entries.index("drained with 200") < diary.entries.index("bells closed")
 
 
+def slow_to_end(diary: Diary) -> Callable[[], Awaitable[None]]:
+    """A loop that drains until the gate opens, or until it is told a second time."""
+
+    async def loop() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            diary.entries.append("draining")
+            await diary.gate.wait()
+            diary.entries.append("drained")
+
+    return loop
+
+
+async def test_a_second_signal_hurries_a_loop_that_takes_its_time() -> None:
+    diary = Diary()
+    async with running(service(diary, "bells", loops={"ring": slow_to_end(diary)})) as (_, task):
+        os.kill(os.getpid(), signal.SIGTERM)
+        await eventually(lambda: "draining" in diary.entries)
+        os.kill(os.getpid(), signal.SIGINT)
+        async with asyncio.timeout(10):
+            await task
+    assert diary.entries == ["bells opened", "draining", "bells closed"]
+
+
+async def test_loops_drain_before_resources_close_also_when_the_services_are_cancelled() -> None:
+    diary, ready = Diary(), asyncio.Event()
+    diary.gate.set()
+    bells = service(diary, "bells", loops={"ring": slow_to_end(diary)})
+    serving = asyncio.create_task(serve([bells], bind("127.0.0.1", 0), on_ready=ready.set))
+    async with asyncio.timeout(30):
+        await ready.wait()
+        await asyncio.sleep(0)
+        serving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await serving
+    assert diary.entries == ["bells opened", "draining", "drained", "bells closed"]
+
+
 async def test_a_loop_that_fails_is_begun_again() -> None:
     runs: list[int] = []
 
