@@ -1,9 +1,9 @@
 """The store as the pipeline sees it: claims go out a batch at a time, outcomes share a statement as sends end."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from carillon.delivery.domain import ClaimFound
-from carillon.delivery.ports import ClaimWanted, Settlement
+from carillon.delivery.domain import AlreadySent, ClaimFound
+from carillon.delivery.ports import ClaimWanted, DeliveryKey, Settlement
 from carillon.delivery.store import DeliveriesStore
 from carillon.kit.coalescer import Coalescer
 
@@ -17,6 +17,9 @@ class CoalescedDeliveries:
 
     async def claim(self, wanted: Sequence[ClaimWanted]) -> Sequence[ClaimFound]:
         return await self._store.claim(wanted)
+
+    async def sent(self, keys: Sequence[DeliveryKey]) -> Mapping[DeliveryKey, AlreadySent]:
+        return await self._store.sent(keys)
 
     async def settle(self, settlement: Settlement) -> bool:
         return await self._settle(settlement)

@@ -1,6 +1,6 @@
 """What the pipeline needs from outside: a channel and its providers, claims, reports, and the two look-ups."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -9,7 +9,7 @@ from carillon.contracts import channels
 from carillon.contracts.messages import DeliveryReported, DeliveryRequested
 from carillon.contracts.templates import Content, PublishedTemplate
 from carillon.contracts.users import Contact
-from carillon.delivery.domain import ClaimFound, ProviderAnswer, Refused, SettledState
+from carillon.delivery.domain import AlreadySent, ClaimFound, ProviderAnswer, Refused, SettledState
 from carillon.kit.cache import Found
 
 
@@ -40,6 +40,10 @@ class Channel(Protocol):
         ...
 
 
+DeliveryKey = tuple[UUID, int]
+"""A notification and its generation."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClaimWanted:
     notification_id: UUID
@@ -63,10 +67,14 @@ class Settlement:
 
 
 class Deliveries(Protocol):
-    """Claims and outcomes, durable. Both raise `Unavailable` while the store is away."""
+    """Claims and outcomes, durable. All raise `Unavailable` while the store is away."""
 
     async def claim(self, wanted: Sequence[ClaimWanted]) -> Sequence[ClaimFound]:
         """One answer per wish, in order, committed."""
+        ...
+
+    async def sent(self, keys: Sequence[DeliveryKey]) -> Mapping[DeliveryKey, AlreadySent]:
+        """Those of them that have gone out."""
         ...
 
     async def settle(self, settlement: Settlement) -> bool:

@@ -3,11 +3,10 @@
 import os
 import socket
 from collections.abc import Sequence
-from typing import Any
 
 from carillon.contracts.channels import Channel
 from carillon.delivery.domain import AlreadyFailed, AlreadySent, ClaimFound, Granted, HeldElsewhere
-from carillon.delivery.ports import ClaimWanted, Settlement
+from carillon.delivery.ports import ClaimWanted, DeliveryKey, Settlement
 from carillon.kit.database import Database, Row
 
 # A lapsed claim's outcome is unknown: it is tried again, but a message that may go out at most once has failed.
@@ -77,15 +76,15 @@ class DeliveriesStore:
 
         A key that is wanted twice is claimed once: its double finds it held.
         """
-        first: dict[Any, ClaimWanted] = {}
+        first: dict[DeliveryKey, ClaimWanted] = {}
         for wish in wanted:
             first.setdefault((wish.notification_id, wish.generation), wish)
         ids, generations = [key[0] for key in first], [key[1] for key in first]
         flags = [wish.at_most_once for wish in first.values()]
         rows = await self._database.fetch(self._claim, ids, generations, flags, self._channel, self._lease, self._owner)
-        found: dict[Any, ClaimFound] = {(row["notification_id"], row["generation"]): _claimed(row) for row in rows}
-        if len(found) < len(first):
-            found = {**await self._others(first, found), **found}
+        found = {_key(row): _claimed(row) for row in rows}
+        if others := [key for key in first if key not in found]:
+            found |= await self._present(others)
         return [
             found.get(key, HeldElsewhere(_MOMENT)) if first[key] is wish else HeldElsewhere(self._lease)
             for wish in wanted
@@ -110,15 +109,25 @@ class DeliveriesStore:
         written = {tuple(row) for row in rows}
         return [(s.notification_id, s.generation, s.claim) in written for s in settlements]
 
-    async def _others(self, first: dict[Any, ClaimWanted], found: dict[Any, ClaimFound]) -> dict[Any, ClaimFound]:
-        keys = [key for key in first if key not in found]
-        rows = await self._database.fetch(self._held, [k[0] for k in keys], [k[1] for k in keys], self._channel)
-        return {(row["notification_id"], row["generation"]): _held(row) for row in rows}
+    async def sent(self, keys: Sequence[DeliveryKey]) -> dict[DeliveryKey, AlreadySent]:
+        """Those of them that have gone out."""
+        present = await self._present(keys)
+        return {key: found for key, found in present.items() if isinstance(found, AlreadySent)}
+
+    async def _present(self, keys: Sequence[DeliveryKey]) -> dict[DeliveryKey, ClaimFound]:
+        ids, generations = [key[0] for key in keys], [key[1] for key in keys]
+        return {
+            _key(row): _held(row) for row in await self._database.fetch(self._held, ids, generations, self._channel)
+        }
 
 
 async def end_leases(database: Database, *, schema: str) -> None:
     """Let every claim lapse now: for the caller who knows that their holders are all dead."""
     await database.execute(_END_LEASES.format(schema=schema))
+
+
+def _key(row: Row) -> DeliveryKey:
+    return row["notification_id"], row["generation"]
 
 
 def _claimed(row: Row) -> ClaimFound:

@@ -171,6 +171,17 @@ async def test_a_message_that_comes_twice_in_one_batch_is_claimed_once(mine: Dat
     assert isinstance(twin, HeldElsewhere)
 
 
+async def test_of_many_messages_only_those_that_went_out_are_told_as_sent(mine: Database) -> None:
+    ids, store = [uuid7() for _ in range(4)], store_on(mine)
+    await store.claim(wanted(*ids[:3]))
+    await store.settle([settled(ids[0], 1), settled(ids[1], 1, "failed")])
+
+    found = await store.sent([*((key, 0) for key in ids), (ids[0], 1)])
+
+    assert list(found) == [(ids[0], 0)]
+    assert (found[ids[0], 0].attempt, found[ids[0], 0].provider_message_id) == (1, "queued as 1")
+
+
 async def test_a_generation_is_a_delivery_of_its_own(mine: Database) -> None:
     key, store = uuid7(), store_on(mine)
     found = await store.claim([ClaimWanted(key, 0, at_most_once=False), ClaimWanted(key, 1, at_most_once=False)])

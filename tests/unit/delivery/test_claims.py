@@ -47,6 +47,30 @@ async def test_a_report_that_cannot_be_published_keeps_the_message_and_the_mail_
     assert len(world.provider.sent) == 1
 
 
+@pytest.mark.parametrize("change", ["opted out", "erased", "too old"])
+async def test_what_went_out_is_told_as_delivered_whatever_would_be_decided_by_now(world: World, change: str) -> None:
+    work = world.work()
+    world.reports.away = True
+    await one(world, work)
+    world.reports.away = False
+
+    user_id = work.request.user_id
+    if change == "opted out":
+        world.contacts.people[user_id] = world.contacts.people[world.person(allowed=False)]
+    elif change == "erased":
+        del world.contacts.people[user_id]
+    else:
+        world.time = 90_000.0
+    again = replace(work, seen_before=1)
+    world.deliveries.away = True
+    assert isinstance(await one(world, again), RetryAfter)
+    world.deliveries.away = False
+    assert await one(world, again) == Done()
+
+    assert [report.status for report in world.reports.told] == ["pending", "delivered"]
+    assert len(world.provider.sent) == 1
+
+
 async def test_a_message_that_another_worker_holds_waits_for_its_lease_and_counts_nothing(world: World) -> None:
     work = world.work()
     world.deliveries.rows[work.request.notification_id, 0] = Row(lease_until=45.0)

@@ -1,6 +1,6 @@
 """A small world for the pipeline: people, templates, a claims table and a provider, all with state, no server."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from carillon.delivery.domain import (
     ProviderAnswer,
     Refused,
 )
-from carillon.delivery.ports import ClaimWanted, Settlement
+from carillon.delivery.ports import ClaimWanted, DeliveryKey, Settlement
 from carillon.delivery.providers import Routes
 from carillon.delivery.slots import Slots
 from carillon.kit.breaker import Breaker
@@ -93,6 +93,12 @@ class FakeDeliveries:
         if row.state == "claimed" and row.lease_until > self.world.time:
             return HeldElsewhere(row.lease_until - self.world.time)
         return None
+
+    async def sent(self, keys: Sequence[DeliveryKey]) -> Mapping[DeliveryKey, AlreadySent]:
+        if self.away:
+            raise Unavailable("the store is away")
+        held = {key: self._held(self.rows[key]) for key in keys if key in self.rows}
+        return {key: found for key, found in held.items() if isinstance(found, AlreadySent)}
 
     async def settle(self, settlement: Settlement) -> bool:
         if self.settles_refused:

@@ -36,7 +36,8 @@ _STORE_AWAY_SECONDS = 5.0
 async def deliver(batch: Sequence[Work], tools: Tools) -> Sequence[Outcome]:
     """One outcome per message, in order; one claim statement for all that are ready."""
     trails = [Trail() for _ in batch]
-    prepared = await asyncio.gather(*(_prepared(work, trail, tools) for work, trail in zip(batch, trails, strict=True)))
+    looked = await asyncio.gather(*(_prepared(work, trail, tools) for work, trail in zip(batch, trails, strict=True)))
+    prepared = await _recalled(batch, looked, tools)
     claimed_at = tools.clock()
     found = iter(await _claimed(batch, prepared, tools))
     return await asyncio.gather(
@@ -55,6 +56,31 @@ async def _prepared(work: Work, trail: Trail, tools: Tools) -> Prepared | Ending
         return _crashed(work, error, tools)
 
 
+async def _recalled(
+    batch: Sequence[Work], prepared: Sequence[Prepared | Ending], tools: Tools
+) -> Sequence[Prepared | Ending]:
+    """What went out on a former try went out, whatever is decided by now: such a message is told as delivered."""
+    doubtful = {
+        number: (work.request.notification_id, work.request.generation)
+        for number, (work, step) in enumerate(zip(batch, prepared, strict=True))
+        if work.seen_before and isinstance(step, Suppressed | Undeliverable)
+    }
+    if not doubtful:
+        return prepared
+    endings = list(prepared)
+    try:
+        sent = await tools.deliveries.sent(list(doubtful.values()))
+    except Unavailable as error:
+        _log.warning("claims_away", messages=len(doubtful), reason=error.message)
+        for number in doubtful:
+            endings[number] = _claims_away(tools)
+        return endings
+    for number, key in doubtful.items():
+        if key in sent:
+            endings[number] = _delivered(sent[key])
+    return endings
+
+
 async def _claimed(
     batch: Sequence[Work], prepared: Sequence[Prepared | Ending], tools: Tools
 ) -> Sequence[ClaimFound | Waiting]:
@@ -69,7 +95,15 @@ async def _claimed(
         return await tools.deliveries.claim(wanted)
     except Unavailable as error:
         _log.warning("claims_away", messages=len(wanted), reason=error.message)
-        return [Waiting("claims_away", _STORE_AWAY_SECONDS * (0.5 + tools.chance())) for _ in wanted]
+        return [_claims_away(tools) for _ in wanted]
+
+
+def _claims_away(tools: Tools) -> Waiting:
+    return Waiting("claims_away", _STORE_AWAY_SECONDS * (0.5 + tools.chance()))
+
+
+def _delivered(sent: AlreadySent) -> Delivered:
+    return Delivered(sent.attempt, sent.provider, sent.provider_message_id, sent.at)
 
 
 async def _concluded(
@@ -98,7 +132,7 @@ async def _ended(
     ready.route.abandoned()
     match found:
         case AlreadySent():
-            return Delivered(found.attempt, found.provider, found.provider_message_id, found.at)
+            return _delivered(found)
         case AlreadyFailed():
             return Undeliverable(found.reason, found.error, found.attempt, found.provider)
         case HeldElsewhere():
