@@ -5,6 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from carillon.kit.errors import Unavailable
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -13,7 +15,8 @@ class Coalescer(Generic[Item, Result]):
     """`flush(items)` returns one result per item, in order; an exception in its place is raised to that caller alone.
 
     The flush is a task of its own: a caller that hangs up disturbs nobody. An exception out of `flush` goes to every
-    caller of that batch. A further flusher may run at once for each of `parallel`.
+    caller of that batch. A further flusher may run at once for each of `parallel`. While `most` wait for a flush the
+    next one is told Unavailable: what stands behind the flush is too slow, and memory has an end.
     """
 
     def __init__(
@@ -22,14 +25,18 @@ class Coalescer(Generic[Item, Result]):
         *,
         size: int = 500,
         parallel: int = 1,
+        most: int = 10_000,
     ) -> None:
         self._flush = flush
         self._size = size
         self._parallel = parallel
+        self._most = most
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, item: Item) -> Result:
+        if len(self._waiting) >= self._most:
+            raise Unavailable("Too much waits here at this moment: try again shortly.")
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
         if len(self._running) < self._parallel:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from carillon.kit.coalescer import Coalescer
+from carillon.kit.errors import Unavailable
 
 
 class Flushes:
@@ -84,6 +85,13 @@ async def test_a_batch_is_never_larger_than_its_size() -> None:
     flushes = Flushes()
     await gathered_after_the_first(flushes, Coalescer(flushes, size=2), [2, 4, 6, 8, 10])
     assert max(len(batch) for batch in flushes.batches) == 2
+
+
+async def test_who_comes_when_too_many_wait_is_sent_away_and_the_others_are_served() -> None:
+    flushes = Flushes()
+    answers = await gathered_after_the_first(flushes, Coalescer(flushes, most=2), [2, 4, 6])
+    assert answers[:3] == [0, 20, 40]
+    assert isinstance(answers[3], Unavailable)
 
 
 async def test_drain_waits_for_everything_handed_in() -> None:

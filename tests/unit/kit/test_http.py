@@ -177,6 +177,16 @@ async def test_system_routes_need_no_token(client: aiohttp.ClientSession) -> Non
             assert answer.status == 200, path
 
 
+async def test_methods_that_nobody_knows_are_measured_as_one(client: aiohttp.ClientSession) -> None:
+    for method in ("PROPFIND", "MKCOL", "PURGE"):
+        async with client.request(method, "/api/v1/open") as answer:
+            assert answer.status == 405
+    async with client.get("/metrics") as answer:
+        told = await answer.text()
+    assert 'method="other"' in told
+    assert 'method="PROPFIND"' not in told
+
+
 async def test_the_document_lists_every_failure_a_route_declares(client: aiohttp.ClientSession) -> None:
     async with client.get("/openapi.json") as answer:
         document = await answer.json()

@@ -197,6 +197,24 @@ async def test_health_tells_every_dependency_and_ready_fails_with_a_vital_one() 
             )
 
 
+async def test_the_dependencies_of_all_services_are_asked_at_once() -> None:
+    meeting = asyncio.Barrier(2)
+
+    async def meet() -> None:
+        await meeting.wait()
+
+    checks = {"database": HealthCheck(meet, "nothing", vital=True)}
+    async with (
+        running(service(Diary(), "bells", checks=checks), service(Diary(), "clocks", checks=checks)) as (url, _),
+        aiohttp.ClientSession(url) as session,
+    ):
+        for path in ("/health", "/ready"):
+            async with session.get(path) as answer:
+                said = await answer.json()
+                assert answer.status == 200
+            assert [said["data"][name]["status"] for name in ("bells", "clocks")] == ["ok", "ok"]
+
+
 def test_a_busy_port_is_told_before_anything_starts() -> None:
     with contextlib.closing(bind("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
         bind("127.0.0.1", taken.getsockname()[1])

@@ -20,6 +20,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 MAX_BODY = 1 << 20
 API = "/api/v1"
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_METHODS = _WITH_BODY | {"GET", "OPTIONS"}
 _CORRELATION = correlation.HEADER.lower().encode()
 
 
@@ -64,7 +65,8 @@ class Edge:
         self._observe(scope, status, time.perf_counter() - started)
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
-        key = (scope["method"], scope.get("path_template") or "(none)", status)
+        method = scope["method"] if scope["method"] in _METHODS else "other"  # clients may name any of forty
+        key = (method, scope.get("path_template") or "(none)", status)
         if (child := self._children.get(key)) is None:
             child = self._children[key] = HTTP_SECONDS.labels(self._service, key[0], key[1], str(status))
         child.observe(seconds)

@@ -1,5 +1,6 @@
 """One address for several services: paths go to their service; health, metrics and documents are told together."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -63,16 +64,14 @@ class FrontDoor:
             await answer(send, WrongMethod(allowed(["GET"])))
 
     async def _health(self, send: Send) -> None:
-        await _send(send, msgspec.json.encode(Envelope(await self._found())))
+        await _send(send, _told(await self._examined()))
 
     async def _ready(self, send: Send) -> None:
-        away = [
-            service.name for service, running in self._rooms if not (await examine(service.name, running.checks))[1]
-        ]
-        if away:
+        found = await self._examined()
+        if away := [name for name, (_, able) in found.items() if not able]:
             await answer(send, Unavailable(f"Not able to serve: {', '.join(away)}. /health says why."))
         else:
-            await _send(send, msgspec.json.encode(Envelope(await self._found())))
+            await _send(send, _told(found))
 
     async def _metrics(self, send: Send) -> None:
         await _send(send, rendered(), "text/plain; version=0.0.4")
@@ -83,8 +82,10 @@ class FrontDoor:
     async def _docs(self, send: Send) -> None:
         await _send(send, docs_page(await self._document()).encode(), "text/html; charset=utf-8")
 
-    async def _found(self) -> dict[str, Health]:
-        return {service.name: (await examine(service.name, running.checks))[0] for service, running in self._rooms}
+    async def _examined(self) -> dict[str, tuple[Health, bool]]:
+        """Every service at once: whoever asks waits for the slowest dependency, not for one after the other."""
+        found = await asyncio.gather(*(examine(service.name, running.checks) for service, running in self._rooms))
+        return {health.service: (health, able) for health, able in found}
 
     async def _document(self) -> dict[str, Any]:
         documents = [msgspec.json.decode(await _ask(running.app, "/openapi.json")) for _, running in self._rooms]
@@ -107,6 +108,10 @@ def merged(documents: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         health["get"]["responses"]["200"]["content"] = {"application/json": {"schema": shape}}
         components.setdefault("schemas", {}).update(named)
     return whole
+
+
+def _told(found: Mapping[str, tuple[Health, bool]]) -> bytes:
+    return msgspec.json.encode(Envelope({name: health for name, (health, _) in found.items()}))
 
 
 async def _send(send: Send, body: bytes, kind: str = "application/json") -> None:
