@@ -44,7 +44,7 @@ def test_a_retry_keeps_the_headers_and_counts() -> None:
     assert twice == {"k": "v", REASON_HEADER: "still busy", RETRIES_HEADER: "2"}
 
 
-@pytest.mark.parametrize("value", ["", "many", "-1", "²", "1.5"])
+@pytest.mark.parametrize("value", ["", "many", "-1", "²", "1.5", "9" * 5000])
 def test_a_retry_count_that_cannot_be_read_counts_as_none(value: str) -> None:
     assert notes.retries_of({RETRIES_HEADER: value}) == 0
 
@@ -90,6 +90,16 @@ def test_a_dead_letter_back_from_a_rung_keeps_its_first_reason() -> None:
     delivery = wire.delivery(delivered(headers), "failed.queue", TOPOLOGY)
 
     assert delivery.headers[REASON_HEADER] == "unknown address"
+
+
+@pytest.mark.parametrize("queue", ["email.queue", "failed.queue"])
+@pytest.mark.parametrize("nonsense", ["many", None, 1.5, [], ["x"], [None], {"queue": 5}])
+def test_headers_that_another_program_made_up_stop_nobody(queue: str, nonsense: Any) -> None:
+    headers = {"x-delivery-count": nonsense, "x-death": nonsense, RETRIES_HEADER: nonsense}
+
+    delivery = wire.delivery(delivered(headers), queue, TOPOLOGY)
+
+    assert (delivery.redelivered, delivery.delivery_count) == (False, 0)
 
 
 @pytest.mark.parametrize("suffix", ["", "#1f2e3d4c"])

@@ -61,7 +61,8 @@ async def relay(terms: Relaying) -> None:
             continue
         rest = _SHORTEST_REST if done.claimed else min(rest * 2, _LONGEST_REST)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(terms.grew.wait(), rest)
+            async with asyncio.timeout(rest):  # wait_for would lose a cancellation that meets the acceptance
+                await terms.grew.wait()
 
 
 async def relay_once(terms: Relaying) -> Relayed:

@@ -11,11 +11,13 @@ from carillon.kit.broker.port import (
     SOURCE_QUEUE_HEADER,
 )
 
+LONGEST_COUNT = 9
+
 
 def retries_of(headers: Mapping[str, str]) -> int:
     """How many retries the headers tell of; a hint, so what cannot be read counts as none."""
     value = headers.get(RETRIES_HEADER, "0")
-    return int(value) if value.isascii() and value.isdigit() else 0
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= LONGEST_COUNT else 0
 
 
 def retried(headers: Mapping[str, str], *, reason: str) -> dict[str, str]:

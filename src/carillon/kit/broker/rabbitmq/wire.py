@@ -28,7 +28,8 @@ def delivery(message: DeliveredMessage, queue: str, topology: Topology) -> Deliv
     headers = {name: str(value) for name, value in raw.items() if not name.startswith(BROKER_HEADERS)}
     if queue == topology.dead_letter_queue:
         headers = _buried_by_broker(headers, raw, topology, published_at(message))
-    unanswered = int(raw.get("x-delivery-count", 0))
+    counted = raw.get("x-delivery-count")  # a foreign message may say anything until the broker counts itself
+    unanswered = counted if isinstance(counted, int) else 0
     return Delivery(
         queue=queue,
         body=message.body,
@@ -48,9 +49,9 @@ def published_at(message: DeliveredMessage) -> datetime:
 def _buried_by_broker(
     headers: dict[str, str], raw: Mapping[str, Any], topology: Topology, published: datetime
 ) -> dict[str, str]:
-    deaths = raw.get("x-death") or []
-    last = deaths[0] if deaths else {}
-    if last.get("queue") not in topology.queues:
+    deaths = raw.get("x-death")
+    last = deaths[0] if isinstance(deaths, list) and deaths else None
+    if not isinstance(last, dict) or last.get("queue") not in topology.queues:
         return headers
     reason = str(last.get("reason", DELIVERY_LIMIT_REASON))
     died = last.get("time")
