@@ -7,6 +7,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, Page, async_playwright
 
+from tests.support.node import NODE
 from tests.support.packages import Installation, package
 
 _PROGRAM = "usr/lib/chromium/chromium"
@@ -26,6 +27,7 @@ _ARGUMENTS = [
 async def chromium() -> AsyncIterator[Browser]:
     """A headless browser: the one that CHROMIUM names, the system's, or a fetched one."""
     program, environment = _program()
+    os.environ.setdefault("PLAYWRIGHT_NODEJS_PATH", NODE)  # its own asks for a library that a bare Debian lacks
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=program, args=_ARGUMENTS, env=environment, timeout=30_000

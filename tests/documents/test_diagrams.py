@@ -12,6 +12,7 @@ from playwright.async_api import Page
 
 from tests.documents.browser import blank_page
 from tests.documents.reading import Block, document, documents
+from tests.support.node import NPM
 
 MERMAID = "mermaid@11.12.0"
 _DRAW = """async ([name, text]) => {
@@ -32,10 +33,8 @@ _PROMISED = (
 def mermaid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Mermaid's own build for browsers, out of its package."""
     folder = tmp_path_factory.mktemp("mermaid")
-    npm = shutil.which("npm")
-    assert npm, "drawing the diagrams needs npm: apt-get install --no-install-recommends npm"
     fetched = subprocess.run(
-        [npm, "pack", "--silent", "--ignore-scripts", MERMAID],
+        [*NPM, "pack", "--silent", "--ignore-scripts", MERMAID],
         cwd=folder,
         check=False,
         capture_output=True,

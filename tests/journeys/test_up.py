@@ -22,10 +22,12 @@ from tests.support.processes import dies_with_parent, end, free_port
 
 pytestmark = pytest.mark.timeout(180)
 NOBODY = 65534
-# Root becomes nobody, and may go on reading an interpreter and a checkout that stand under a private home.
+# Root becomes nobody, and may go on reading an interpreter and a checkout that stand under a private home,
+# also where a program asks with access(2), which forgets capabilities unless told not to.
 AS_NOBODY = [
     *("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"),
     *("--inh-caps=-all,+dac_read_search", "--ambient-caps=+dac_read_search", "--bounding-set=-all,+dac_read_search"),
+    "--securebits=+no_setuid_fixup",
 ]
 
 

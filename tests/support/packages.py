@@ -4,6 +4,7 @@ An installed server is used as it is. A fetched one needs apt (Debian, Ubuntu) b
 depend on are downloaded and unpacked, so no service is ever started and nothing is left but the cache folder.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -43,8 +44,10 @@ def package(name: str, *, marker: str) -> Installation:
     if any(Path("/").glob(marker)):
         return Installation(Path("/"))
     cached = _cache() / name
-    if not any(cached.glob(marker)):
-        _fetch(name, cached)
+    with cached.with_name(f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one worker fetches, the others wait for it
+        if not any(cached.glob(marker)):
+            _fetch(name, cached)
     return Installation(cached)
 
 

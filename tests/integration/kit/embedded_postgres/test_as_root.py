@@ -5,6 +5,7 @@ import ctypes
 import os
 import pwd
 import shutil
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from carillon.kit.embedded_postgres import (
     remove_embedded_postgres,
 )
 from carillon.kit.embedded_postgres.binaries import Binaries, find_binaries, reachable_binaries
+from carillon.kit.embedded_postgres.home import shelter_for_root
 from carillon.kit.embedded_postgres.identity import UNPRIVILEGED_USERS, ServerUser, choose_server_user
 from tests.integration.kit.embedded_postgres.conftest import first_line, query, running_parent, spawn_parent
 
@@ -50,6 +52,14 @@ def home_of(postgres: EmbeddedPostgres) -> Path:
 async def reachable_data_dir(reachable_folder: Path) -> AsyncIterator[Path]:
     yield reachable_folder / ".carillon"
     await remove_embedded_postgres(reachable_folder / ".carillon")
+
+
+@pytest.fixture
+def private_folder() -> Iterator[Path]:
+    """Give a folder that only root can enter, on the disk of the homes: the folder for tests may be another one."""
+    folder = Path(tempfile.mkdtemp(prefix="carillon-test-", dir=shelter_for_root().parent))
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture
@@ -107,7 +117,8 @@ async def test_a_strict_umask_changes_nothing(reachable_data_dir: Path) -> None:
         os.umask(former)
 
 
-async def test_removing_the_data_folder_really_starts_over_and_leaves_no_orphan_behind(data_dir: Path) -> None:
+async def test_removing_the_data_folder_really_starts_over_and_leaves_no_orphan_behind(private_folder: Path) -> None:
+    data_dir = private_folder / ".carillon"
     async with embedded_postgres(data_dir) as first:
         await query(first, "CREATE TABLE former ()")
     await asyncio.to_thread(shutil.rmtree, data_dir)
@@ -117,6 +128,8 @@ async def test_removing_the_data_folder_really_starts_over_and_leaves_no_orphan_
         assert await query(second, "SELECT to_regclass('former')::text") is None
         assert home_of(second) != home_of(first)
         assert not home_of(first).exists()
+
+    await remove_embedded_postgres(data_dir)
 
 
 async def test_a_removed_data_folder_is_not_swept_at_once(data_dir: Path) -> None:
