@@ -7,7 +7,6 @@ from typing import Annotated, cast
 from uuid import UUID
 
 import msgspec
-from litestar import Response
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
@@ -31,6 +30,7 @@ from carillon.gateway.actions.record import record_word
 from carillon.gateway.domain import Wanted
 from carillon.kit.errors import Forbidden, invalid
 from carillon.kit.http.access import ApiRequest, owner_or
+from carillon.kit.http.answer import Answer
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.routing import endpoint
 from carillon.kit.telemetry import correlation
@@ -81,7 +81,7 @@ def _moment(field: str, text: str | None) -> datetime | None:
     errors=(404, 409),
     tag=_TAG,
 )
-async def send(request: ApiRequest, data: JSONBody[NotificationRequested]) -> Response[Envelope[NotificationAccepted]]:
+async def send(request: ApiRequest, data: JSONBody[NotificationRequested]) -> Answer[Envelope[NotificationAccepted]]:
     standing = await accept(
         data,
         _gateway(request).acceptor,
@@ -89,7 +89,7 @@ async def send(request: ApiRequest, data: JSONBody[NotificationRequested]) -> Re
         correlation_id=correlation.current(),
     )
     answer = NotificationAccepted(standing.notification_id, data.request_id, standing.status, standing.stage)
-    return Response(
+    return Answer(
         Envelope(answer, "accepted" if standing.fresh else "accepted before"),
         status_code=202 if standing.fresh else 200,
     )

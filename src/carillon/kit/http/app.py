@@ -14,6 +14,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from carillon.kit.auth import Authenticator
 from carillon.kit.errors import BrokenBody, FieldProblem, Invalid, NotFound, Problem, WrongMethod
 from carillon.kit.http.access import guard
+from carillon.kit.http.answer import Answer
 from carillon.kit.http.edge import MAX_BODY, App, Edge
 from carillon.kit.http.envelope import failure
 from carillon.kit.http.routing import allowed, options
@@ -38,6 +39,7 @@ def build_app(
     inner = Litestar(
         route_handlers=[*options(routes), *routes],
         before_request=guard,
+        response_class=Answer,
         state=State({**state, "authenticate": authenticate}),
         exception_handlers={Problem: _known, HTTPException: _of_framework, Exception: _unexpected},
         request_max_body_size=MAX_BODY,

@@ -4,13 +4,13 @@ from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import msgspec
-from litestar import Response
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from carillon.contracts.preferences import Choices
 from carillon.contracts.users import DeviceGone, PushToken
 from carillon.kit.http.access import ApiRequest, owner_or
+from carillon.kit.http.answer import Answer
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.changing import adjust_preferences, mark_device_gone, put_push_token, replace_preferences
@@ -59,13 +59,13 @@ _PREFERENCES = "/users/{user_id:uuid}/preferences"
 
 
 @endpoint("GET", _PREFERENCES, needs=owner_or(READ), says="What a user agreed to", errors=(404,), tag=TAG)
-async def read_preferences(request: ApiRequest, user_id: FromPath[UUID]) -> Response[Envelope[Preferences]]:
+async def read_preferences(request: ApiRequest, user_id: FromPath[UUID]) -> Answer[Envelope[Preferences]]:
     if user_id != request.auth.caller_id and not request.auth.may(READ):
         raise UnknownUser
     found = await resources(request).look_ups.preferences(user_id)
     if found.source == "stale":
-        return Response(Envelope(found.value, "stale"), headers={"Warning": '110 - "Response is Stale"'})
-    return Response(Envelope(found.value))
+        return Answer(Envelope(found.value, "stale"), headers={"Warning": '110 - "Response is Stale"'})
+    return Answer(Envelope(found.value))
 
 
 @endpoint("PUT", _PREFERENCES, needs=owner_or(WRITE), says="Replace all preferences", errors=(404,), tag=TAG)
