@@ -63,10 +63,8 @@ class Cache(Generic[K, V]):
 
     async def get(self, key: K, fill: Callable[[], Awaitable[V]]) -> Found[V]:
         """Answer from memory or by `fill`; what `fill` raises goes to everyone who waits for this key."""
-        kept = self._kept.get(key)
-        if kept is not None and self._clock() - kept[1] < self._fresh:
-            self._reads["cached"].inc()
-            return Found(kept[0], "cached")
+        if (remembered := self.fresh(key)) is not None:
+            return Found(remembered, "cached")
         try:
             value = await self._filled(key, fill)
         except self._away:
@@ -77,6 +75,14 @@ class Cache(Generic[K, V]):
             return Found(stale, "stale")
         self._reads["fresh"].inc()
         return Found(value, "fresh")
+
+    def fresh(self, key: K) -> V | None:
+        """What is remembered and young enough to need no question; a read like any other."""
+        kept = self._kept.get(key)
+        if kept is None or self._clock() - kept[1] >= self._fresh:
+            return None
+        self._reads["cached"].inc()
+        return kept[0]
 
     async def renew(self, key: K, fill: Callable[[], Awaitable[V]]) -> V:
         """Fill now, whatever is remembered; what was remembered stays where one of `away` is raised."""

@@ -86,9 +86,10 @@ async def test_a_new_publication_takes_effect(service: ServiceClient, templates:
 
 async def test_within_the_fresh_bound_nobody_is_asked(service: ServiceClient, templates: Templates) -> None:
     client = TemplatesClient(service, fresh_seconds=60)
-    for _ in range(3):
-        await client.published("welcome", "email", "pt-BR")
+    told = [await client.published("welcome", "email", "pt-BR") for _ in range(3)]
 
+    assert client.remembered("welcome", "email", "pt-BR") == told[0]
+    assert client.remembered("welcome", "email", None) is None
     assert templates.queries == [{"channel": "email", "language": "pt-BR"}]
 
 

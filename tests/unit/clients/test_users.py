@@ -88,6 +88,17 @@ async def test_look_ups_at_once_become_one_question_per_channel_and_category(cli
     assert sorted((q.category or "", len(q.user_ids)) for q in users.questions) == [("", 30), ("news", 2)]
 
 
+async def test_a_contact_is_remembered_at_once_until_the_user_changes(client: UsersClient, users: Users) -> None:
+    known = uuid7()
+    users.people[known] = person(known)
+    before = client.remembered(known, "email", None)
+    told = await client.contact(known, "email", None)
+    kept = client.remembered(known, "email", None)
+    client.forget(known)
+
+    assert (before, kept, client.remembered(known, "email", None)) == (None, told, None)
+
+
 async def test_a_remembered_contact_costs_no_question_and_an_unknown_user_is_asked_for_again(
     client: UsersClient, users: Users
 ) -> None:

@@ -34,12 +34,16 @@ class FakeContacts:
     """Knows whoever was added; `away` makes it fall silent."""
 
     people: dict[UUID, Contact] = field(default_factory=dict)
+    told: dict[UUID, Contact] = field(default_factory=dict)
     away: bool = False
 
     def add(self, *, locale: str | None = None, decision: Decision = ALLOWED) -> UUID:
         user_id = uuid7()
         self.people[user_id] = contact(user_id, locale=locale, decision=decision)
         return user_id
+
+    def remembered(self, user_id: UUID, channel: Channel, category: str | None) -> Contact | None:
+        return self.told.get(user_id)
 
     async def contact(self, user_id: UUID, channel: Channel, category: str | None) -> Contact | None:
         if self.away:
@@ -52,10 +56,14 @@ class FakeTemplates:
     """Publishes by (code, channel, language); without a language English is meant."""
 
     published_now: dict[tuple[str, Channel, str], PublishedTemplate] = field(default_factory=dict)
+    told: dict[str, PublishedTemplate] = field(default_factory=dict)
     away: bool = False
 
     def publish(self, code: str, *, channel: Channel = "email", language: str = "en", subject: str = "Hi") -> None:
         self.published_now[code, channel, language] = template(code, language=language, subject=subject)
+
+    def remembered(self, code: str, channel: Channel, language: str | None) -> PublishedTemplate | None:
+        return self.told.get(code)
 
     async def published(self, code: str, channel: Channel, language: str | None) -> PublishedTemplate | None:
         if self.away:

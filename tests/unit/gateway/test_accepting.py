@@ -20,7 +20,7 @@ from carillon.kit.errors import Invalid, Unavailable
 from carillon.kit.http.client import ServiceRefused
 from carillon.kit.ids import uuid7
 from tests.support.waiting import eventually
-from tests.unit.gateway.neighbours import FakeContacts, FakeTemplates
+from tests.unit.gateway.neighbours import FakeContacts, FakeTemplates, template
 from tests.unit.gateway.tables import Tables
 
 CALLER = uuid4()
@@ -126,6 +126,14 @@ async def test_a_replay_needs_neither_user_nor_template_any_more(stand: Stand) -
     replay = await stand.accept(asked)
 
     assert (replay.notification_id, replay.fresh) == (first.notification_id, False)
+
+
+async def test_neighbours_are_not_asked_for_what_they_told_a_moment_ago(stand: Stand) -> None:
+    asked = stand.asked()
+    stand.contacts.told[asked.user_id] = stand.contacts.people.pop(asked.user_id)
+    stand.templates.told[asked.template_code] = template(asked.template_code)
+
+    assert (await stand.accept(asked)).fresh
 
 
 async def test_one_silent_neighbour_does_not_hide_what_the_other_knows(stand: Stand) -> None:

@@ -66,6 +66,19 @@ async def test_a_fresh_value_is_answered_without_asking_again(
     assert source.asked == 1
 
 
+async def test_without_asking_only_what_is_fresh_is_told(
+    cache: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    unknown = cache.fresh("a")
+    await cache.get("a", source)
+    clock.now = 9.9
+    young = cache.fresh("a")
+    clock.now = 10.0
+    old = cache.fresh("a")
+
+    assert (unknown, young, old, source.asked) == (None, "first", None, 1)
+
+
 async def test_past_the_fresh_bound_it_is_asked_again(
     cache: Cache[str, str | None], source: Source, clock: Clock
 ) -> None:

@@ -15,12 +15,20 @@ from carillon.kit.broker.port import Message
 
 
 class Contacts(Protocol):
+    def remembered(self, user_id: UUID, channel: Channel, category: str | None) -> Contact | None:
+        """What was told a moment ago; None: ask."""
+        ...
+
     async def contact(self, user_id: UUID, channel: Channel, category: str | None) -> Contact | None:
         """None: the users service knows nobody of that id. Raises ServiceUnavailable when nobody can tell."""
         ...
 
 
 class Templates(Protocol):
+    def remembered(self, code: str, channel: Channel, language: str | None) -> PublishedTemplate | None:
+        """What was told a moment ago; None: ask."""
+        ...
+
     async def published(self, code: str, channel: Channel, language: str | None) -> PublishedTemplate | None:
         """None: nothing is published; `language` None: the default one. ServiceUnavailable: nobody can tell."""
         ...
