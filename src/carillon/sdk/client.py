@@ -15,6 +15,7 @@ from carillon.contracts.notifications import Notification, NotificationAccepted
 T = TypeVar("T")
 
 _TRIES = 5
+_LONGEST_WAIT = 60.0
 _AGAIN = frozenset({429, 502, 503, 504})
 
 
@@ -66,32 +67,41 @@ class Carillon:
         body = {"email": email, "name": name} if name else {"email": email}
         return _data((await self._call("POST", "/contacts", body))[1], Person).user_id
 
-    async def sign_in(self, email: str, password: str) -> "Carillon":
-        """A client that acts as this person until the token expires."""
+    async def sign_in(self, email: str, password: str) -> "tuple[Carillon, int]":
+        """A client that acts as this person, and for how many seconds it can."""
         _, raw = await self._call("POST", "/auth/login", {"email": email, "password": password})
-        return Carillon(self._session, self._url.removesuffix("/api/v1"), token=_data(raw, SignedIn).access_token)
+        granted = _data(raw, SignedIn)
+        client = Carillon(self._session, self._url.removesuffix("/api/v1"), token=granted.access_token)
+        return client, granted.expires_in
 
     async def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
-        reason = ""
+        reason, told = "", 0.0
         for attempt in range(_TRIES):
+            if attempt:
+                await asyncio.sleep(max(0.1 * 2**attempt, told))
             try:
-                status, raw = await self._once(method, path, body)
+                status, raw, told = await self._once(method, path, body)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                reason = type(error).__name__
+                reason, told = type(error).__name__, 0.0
             else:
                 if status not in _AGAIN:
                     return _checked(status, raw)
                 reason = str(_refusal(status, raw))
-            await asyncio.sleep(0.2 * 2**attempt)
         raise Unreachable(f"{self._url} did not serve {method} {path}: {reason}")
 
-    async def _once(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
+    async def _once(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, bytes, float]:
+        """Status, body, and after how many seconds (60 at most) to come again where that was told."""
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
         if body is not None:
             headers["Content-Type"] = "application/json"
         data = None if body is None else msgspec.json.encode(body)
         async with self._session.request(method, self._url + path, data=data, headers=headers) as response:
-            return response.status, await response.read()
+            after = response.headers.get("Retry-After", "")
+            return (
+                response.status,
+                await response.read(),
+                min(float(after), _LONGEST_WAIT) if after.isdecimal() else 0.0,
+            )
 
 
 def _checked(status: int, raw: bytes) -> tuple[int, bytes]:
@@ -111,7 +121,10 @@ def _refusal(status: int, raw: bytes) -> Refused:
 
 
 def _data(raw: bytes, shape: type[T]) -> T:
-    return msgspec.json.decode(raw, type=Envelope[shape]).data  # type: ignore[valid-type]
+    try:
+        return msgspec.json.decode(raw, type=Envelope[shape]).data  # type: ignore[valid-type]
+    except msgspec.DecodeError:
+        raise _refusal(200, raw) from None
 
 
 @contextlib.asynccontextmanager

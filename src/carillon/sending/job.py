@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
@@ -18,10 +18,10 @@ from carillon.sdk.client import Carillon, Refused, Unreachable, connect
 from carillon.sending import recipients
 from carillon.sending.recipients import BadRow, Recipient, UnreadableFile
 from carillon.sending.report import print_report
+from carillon.sending.settling import settle
+from carillon.sending.together import together
 
-_AT_ONCE = 16
-_TOKEN_SECONDS = 240
-_FINAL = frozenset({"delivered", "suppressed", "failed", "cancelled", "expired"})
+_TOKEN_SHARE = 0.8  # of its life; then another one is fetched
 
 
 class CannotSend(Exception):
@@ -38,7 +38,6 @@ class Job:
     link: str | None
     url: str
     credentials: Path
-    campaign: str = ""
     wait_seconds: float = 300
 
 
@@ -48,10 +47,14 @@ class Outcomes:
 
     bad_rows: list[BadRow] = field(default_factory=list)
     refused: list[BadRow] = field(default_factory=list)
-    accepted: dict[UUID, int] = field(default_factory=dict)
+    accepted: set[UUID] = field(default_factory=set)
     sent_before: int = 0
     ended: Counter[tuple[str, str]] = field(default_factory=Counter)
     unsettled: int = 0
+
+    def note(self, found: Notification) -> None:
+        """How one notification has ended."""
+        self.ended[found.status, _why(found)] += 1
 
     @property
     def exit_code(self) -> int:
@@ -85,8 +88,8 @@ class Contacts:
         async with self._lock:
             if self._client is None or now > self._until:
                 secret = self._credentials
-                self._client = await self._carillon.sign_in(secret.admin_email, secret.admin_password)
-                self._until = now + _TOKEN_SECONDS
+                self._client, seconds = await self._carillon.sign_in(secret.admin_email, secret.admin_password)
+                self._until = now + seconds * _TOKEN_SHARE
             return self._client
 
 
@@ -95,17 +98,17 @@ async def send(job: Job) -> int:
     outcomes = Outcomes()
     console = Console()
     try:
-        total = _count(job)
+        total = recipients.count(job.recipients)
         async with _connected(job) as (carillon, contacts):
             with _progress(console) as progress:
                 await _accept_all(
                     job, carillon, contacts, outcomes, progress, progress.add_task("accepted", total=total)
                 )
-                await _settle_all(
-                    job, carillon, outcomes, progress, progress.add_task("settled", total=len(outcomes.accepted))
-                )
+                await _settle_all(job, carillon, outcomes, progress)
     except (CannotSend, UnreadableFile, Refused, Unreachable) as error:
         console.print(f"carillon: {error}", style="red", highlight=False, markup=False)
+        if outcomes.accepted:
+            console.print(f"{len(outcomes.accepted)} were accepted before that; the same command goes on from there.")
         return 1
     print_report(console, outcomes)
     return outcomes.exit_code
@@ -118,10 +121,6 @@ async def demo(url: str, credentials: Path) -> int:
         code = await send(job)
     Console().print(f"Read the mail at {url}/mailbox", highlight=False)
     return code
-
-
-def _count(job: Job) -> int:
-    return sum(1 for _ in recipients.read(job.recipients))
 
 
 @asynccontextmanager
@@ -147,7 +146,7 @@ async def _accept_all(
             await _accept(job, carillon, contacts, row, outcomes)
             progress.advance(bar)
 
-    await _together(work)
+    await together(work)
 
 
 async def _accept(
@@ -164,7 +163,7 @@ async def _accept(
             raise
         outcomes.refused.append(BadRow(row.line, str(refusal)))
     else:
-        outcomes.accepted[accepted.notification_id] = row.line
+        outcomes.accepted.add(accepted.notification_id)
         outcomes.sent_before += before
 
 
@@ -176,50 +175,23 @@ def _body(job: Job, row: Recipient, user_id: UUID) -> dict[str, object]:
         "user_id": str(user_id),
         "template_code": job.template,
         "variables": {**defaults, **given},
-        "request_id": recipients.request_id(
-            row, template=job.template, channel=job.channel, campaign=f"{job.campaign} {job.link or job.url}"
-        ),
+        "request_id": recipients.request_id(row, template=job.template, channel=job.channel, link=job.link or job.url),
     }
 
 
-async def _settle_all(job: Job, carillon: Carillon, outcomes: Outcomes, progress: Progress, bar: TaskID) -> None:
-    waiting = set(outcomes.accepted)
-    deadline = asyncio.get_running_loop().time() + job.wait_seconds
-    pause = 0.1
-    while waiting and asyncio.get_running_loop().time() < deadline:
-        await _ask_all(carillon, iter(sorted(waiting)), waiting, outcomes, lambda: progress.advance(bar))
-        if waiting:
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, 2)
-    outcomes.unsettled = len(waiting)
+async def _settle_all(job: Job, carillon: Carillon, outcomes: Outcomes, progress: Progress) -> None:
+    bar = progress.add_task("settled", total=len(outcomes.accepted))
 
+    def ended(found: Notification) -> None:
+        outcomes.note(found)
+        progress.advance(bar)
 
-async def _ask_all(
-    carillon: Carillon, ids: Iterator[UUID], waiting: set[UUID], outcomes: Outcomes, settled: Callable[[], None]
-) -> None:
-    async def work() -> None:
-        for notification_id in ids:
-            found = await carillon.notification(notification_id)
-            if found.status in _FINAL:
-                waiting.discard(notification_id)
-                outcomes.ended[found.status, _why(found)] += 1
-                settled()
-
-    await _together(work)
+    outcomes.unsettled = await settle(outcomes.accepted, carillon, seconds=job.wait_seconds, ended=ended)
 
 
 def _why(found: Notification) -> str:
     said = [text for text in (found.reason, found.error) if text]
     return ": ".join(dict.fromkeys(said)) if found.status != "delivered" else ""
-
-
-async def _together(work: Callable[[], Coroutine[None, None, None]]) -> None:
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_AT_ONCE):
-                group.create_task(work())
-    except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None
 
 
 def _progress(console: Console) -> Progress:

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from carillon.sending.recipients import BadRow, Recipient, UnreadableFile, read, request_id
+from carillon.sending.recipients import BadRow, Recipient, UnreadableFile, count, read, request_id
 
 
 def rows_of(tmp_path: Path, content: bytes) -> list[Recipient | BadRow]:
     file = tmp_path / "people.csv"
     file.write_bytes(content)
-    return list(read(file))
+    found = list(read(file))
+    assert count(file) == len(found)
+    return found
 
 
 def test_columns_become_variables_and_lines_are_counted_from_the_heading(tmp_path: Path) -> None:
@@ -60,9 +62,9 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> Non
 
 
 def test_the_request_id_depends_on_what_is_sent_and_not_on_where_the_row_stands() -> None:
-    def of(line: int, order: str, template: str = "welcome", campaign: str = "") -> str:
+    def of(line: int, order: str, template: str = "welcome", link: str = "") -> str:
         row = Recipient(line, "ada@example.com", {"order": order})
-        return request_id(row, template=template, channel="email", campaign=campaign)
+        return request_id(row, template=template, channel="email", link=link)
 
     assert of(2, "7") == of(9, "7")
-    assert len({of(2, "7"), of(2, "8"), of(2, "7", "other"), of(2, "7", campaign="may")}) == 4
+    assert len({of(2, "7"), of(2, "8"), of(2, "7", "other"), of(2, "7", link="https://example.com/may")}) == 4
