@@ -52,7 +52,7 @@ OpenChannel = Callable[[Neighbours], AbstractAsyncContextManager[Channel]]
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """`name` is the service and its schema; `size` of the database pool follows from the lanes."""
+    """`name` is the service and its schema."""
 
     name: str
     channel: channels.Channel

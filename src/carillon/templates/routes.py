@@ -167,7 +167,7 @@ async def withdraw(
     request: ApiRequest,
     code: Code,
     channel: FromQuery[Channel],
-    language: Annotated[str, QueryParameter(pattern=LANGUAGE)],
+    language: ExactLanguage,
 ) -> Envelope[Template]:
     return Envelope(await actions.withdraw(_room(request).store, code, channel, language), "withdrawn")
 

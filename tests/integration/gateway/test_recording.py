@@ -47,6 +47,16 @@ async def test_a_report_becomes_the_status_and_the_timeline(house: House) -> Non
     assert (steps[-1]["provider"], steps[-1]["attempt"], steps[-1]["detail"]) == ("smtp", 2, {"code": 250})
 
 
+async def test_a_report_that_comes_again_writes_nothing(house: House) -> None:
+    key, version = await house.accepted(), "SELECT xmin::text, updated_at FROM gateway.notifications WHERE id = $1"
+    async with open_database(steady(house.around.dsn), name="recorder") as database:
+        await record([retried(key, 1)], Reports(database))
+        once = await house.sql.fetchrow(version, key)
+        await record([retried(key, 1)], Reports(database))
+
+    assert await house.sql.fetchrow(version, key) == once
+
+
 async def test_a_retry_is_told_with_its_stage_and_error(house: House) -> None:
     key = await house.accepted()
     async with house.loop("recorder"), house.loop("relay"):

@@ -108,6 +108,19 @@ async def test_a_leased_message_is_left_alone_until_the_lease_ends(house: House)
     assert (len(first), len(meanwhile), len(afterwards)) == (1, 0, 1)
 
 
+async def test_a_relay_that_froze_past_its_lease_disturbs_nothing_of_the_next_one(house: House) -> None:
+    await house.accepted()
+    async with relaying(house) as terms:
+        frozen = await terms.outbox.claim(10, lease_seconds=0)
+        await house.sql.execute("SELECT pg_sleep(0.01)")
+        leased = await terms.outbox.claim(10, lease_seconds=30)
+        await terms.outbox.give_back(frozen, rest_seconds=0)
+        await terms.outbox.settle(frozen, datetime.now(UTC))
+        rows = await house.sql.fetch("SELECT notification_id, lease_until FROM gateway.outbox")
+
+    assert [tuple(row) for row in rows] == [(leased[0].notification_id, leased[0].lease_until)]
+
+
 async def test_no_lock_is_held_and_no_transaction_open_while_the_broker_is_waited_for(house: House) -> None:
     await house.accepted()
     broker = Trouble(house)
