@@ -26,10 +26,6 @@ Url = Annotated[str, Parameter(help="Where Carillon answers.")]
 DataDir = Annotated[Path | None, Parameter(help="Where state lives (CARILLON_DATA_DIR, .carillon).")]
 
 
-class Failure(Exception):
-    """Something that the operator can mend; the sentence says how."""
-
-
 @app.command
 def up(
     *,
@@ -105,7 +101,7 @@ def main() -> None:
     """Run the console script; expected failures end it with one line and exit code 1."""
     try:
         app()
-    except (Failure, SettingsError, EmbeddedPostgresError, BrokerError, Unavailable) as error:
+    except (SettingsError, EmbeddedPostgresError, BrokerError, Unavailable) as error:
         _fail(str(error))
     except asyncpg.PostgresError as error:
         _fail(f"PostgreSQL refuses: {error}")

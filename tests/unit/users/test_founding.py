@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from carillon.kit.settings import SettingsError
 from carillon.users.actions.authenticating import secret_hash
 from carillon.users.actions.founding import APPLICATION, SERVICES, found
 from carillon.users.domain import address, opaque_parts
@@ -158,3 +159,12 @@ async def test_the_signing_key_is_made_once(tmp_path: Path) -> None:
     assert secret_files.keep_first(path, b"another") is False
     assert path.read_bytes() == made
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_file_that_cannot_be_used_is_told_by_name_and_leaves_no_draft_behind(tmp_path: Path) -> None:
+    (tmp_path / "gateway.token").mkdir()
+    with pytest.raises(SettingsError, match=r"gateway\.token: Is a directory"):
+        secret_files.keep(tmp_path / "gateway.token", b"secret")
+    with pytest.raises(SettingsError, match=r"gateway\.token: Is a directory"):
+        secret_files.read(tmp_path / "gateway.token")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["gateway.token"]
