@@ -206,6 +206,21 @@ async def test_a_probe_whose_claim_was_not_granted_leaves_the_breaker_to_the_nex
     assert await one(world, world.work()) == Done()
 
 
+async def test_a_probe_that_found_no_slot_leaves_the_breaker_to_the_next(world: World) -> None:
+    world.slots, world.limits = Slots(1), replace(world.limits, send=0.3)
+    world.provider.script = [Failed("smtp_connection_failed", down=True)] * 3
+    for _ in range(3):
+        await one(world, world.work())
+    world.time = 10.0
+
+    async with world.slots.slot("normal", seconds=1):
+        outcome = await one(world, world.work())
+
+    assert isinstance(outcome, RetryAfter)
+    assert outcome.reason == "no_free_connection"
+    assert await one(world, world.work()) == Done()
+
+
 async def test_a_refusal_of_one_recipient_says_nothing_against_the_provider(world: World) -> None:
     world.provider.script = [Failed("recipient_deferred")] * 20
     for _ in range(20):
