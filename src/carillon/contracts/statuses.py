@@ -6,9 +6,6 @@ Status = Literal["pending", "delivered", "failed", "suppressed", "cancelled", "e
 Stage = Literal["accepted", "scheduled", "queued", "retrying"]
 
 RANK_ACCEPTED = 0
-RANK_QUEUED = 1
-RANK_CANCELLED = 2_000
-RANK_EXPIRED = 2_000
 RANK_SUPPRESSED = 2_000
 RANK_FAILED = 2_000
 RANK_DELIVERED = 3_000

@@ -15,6 +15,8 @@ Connection: TypeAlias = Any
 Row: TypeAlias = Any
 """An `asyncpg.Record`."""
 
+_STATEMENT_SECONDS = 10
+
 AWAY = (
     OSError,
     TimeoutError,
@@ -40,11 +42,10 @@ Whoever works through a queue waits then. What is raised as anything else counts
 class Database:
     """A pool that opens when it can: a service whose database is away starts, and answers 503 until it is back."""
 
-    def __init__(self, dsn: str, *, name: str, size: int = 10, statement_seconds: float = 10) -> None:
+    def __init__(self, dsn: str, *, name: str, size: int = 10) -> None:
         self._dsn = dsn
         self._name = name
         self._size = size
-        self._seconds = statement_seconds
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
 
@@ -114,12 +115,12 @@ class Database:
                     min_size=1,
                     max_size=self._size,
                     timeout=5,
-                    command_timeout=self._seconds,
+                    command_timeout=_STATEMENT_SECONDS,
                     init=_teach_json,
                     reset=_keep_session,
                     server_settings={
                         "application_name": f"carillon-{self._name}",
-                        "statement_timeout": str(round(self._seconds * 1000)),
+                        "statement_timeout": str(_STATEMENT_SECONDS * 1000),
                         "idle_in_transaction_session_timeout": "60000",
                     },
                 )
@@ -141,11 +142,9 @@ async def _teach_json(connection: Connection) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_database(
-    dsn: str, *, name: str, size: int = 10, statement_seconds: float = 10
-) -> AsyncIterator[Database]:
+async def open_database(dsn: str, *, name: str, size: int = 10) -> AsyncIterator[Database]:
     """`dsn` is `postgresql://…`; `name` shows in pg_stat_activity; `size` bounds the pool."""
-    database = Database(dsn, name=name, size=size, statement_seconds=statement_seconds)
+    database = Database(dsn, name=name, size=size)
     try:
         yield database
     finally:

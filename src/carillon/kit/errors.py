@@ -70,12 +70,6 @@ class Conflict(Problem):
     code, status = "conflict", 409
 
 
-class PreconditionFailed(Problem):
-    """`If-Match` names another version than the present one."""
-
-    code, status = "precondition_failed", 412
-
-
 class TooLarge(Problem):
     """The body exceeds what this route takes."""
 

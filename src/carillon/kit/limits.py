@@ -148,10 +148,10 @@ return 0
 class RedisLimits:
     """Counts shared in Redis. While it is away each process counts for itself, and asks Redis again every second."""
 
-    def __init__(self, client: redis.asyncio.Redis, *, prefix: str, alone: ProcessLimits | None = None) -> None:
+    def __init__(self, client: redis.asyncio.Redis, *, prefix: str) -> None:
         self._client = client
         self._prefix = prefix
-        self._alone = alone or ProcessLimits()
+        self._alone = ProcessLimits()
         self._arrive = client.register_script(_ARRIVE)
         self._forgive = client.register_script(_FORGIVE)
         self._away_until = 0.0

@@ -24,20 +24,19 @@ def asked_to_stop() -> bool:
 class BackOff:
     """Growing, jittered pauses between attempts to reach a server; `reset` after a success."""
 
-    def __init__(self, *, first: float = FIRST_BACK_OFF, longest: float = LONGEST_BACK_OFF) -> None:
-        self._first, self._longest = first, longest
-        self._next = first
+    def __init__(self) -> None:
+        self._next = FIRST_BACK_OFF
 
     @property
     def fresh(self) -> bool:
         """True while no attempt has failed since the last success."""
-        return self._next == self._first
+        return self._next == FIRST_BACK_OFF
 
     def reset(self) -> None:
-        self._next = self._first
+        self._next = FIRST_BACK_OFF
 
     async def pause(self) -> None:
-        current, self._next = self._next, min(self._next * 2, self._longest)
+        current, self._next = self._next, min(self._next * 2, LONGEST_BACK_OFF)
         await asyncio.sleep(current * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
 
 

@@ -18,7 +18,6 @@ _SAYS = {
     404: "Not found, or not yours to know of",
     405: "Method not allowed",
     409: "Contradicts what is there",
-    412: "If-Match names another version",
     413: "The body is too large",
     415: "The body is not declared as JSON",
     422: "Breaks a rule; details name the fields",
