@@ -15,6 +15,7 @@ REPLIES = {
     "RSET": "250 2.0.0 ok",
     "QUIT": "221 bye",
 }
+PIPELINING = "250-here\r\n250-PIPELINING\r\n250 8BITMIME"
 CLOSE, SILENCE = "close", "silence"
 
 
@@ -59,11 +60,13 @@ class ScriptedSmtp:
         if not await self._answer(writer, command):
             return False
         if command == "DATA" and self._reply("DATA").startswith("354"):
-            content = await reader.readuntil(b"\r\n.\r\n")
+            content = b""
+            while (more := await reader.readuntil(b"\r\n")) != b".\r\n":
+                content += more
             if not await self._answer(writer, "END"):
                 return False
-            if self._reply("END").startswith("250"):
-                self.mails.append(content.removesuffix(b".\r\n"))
+            if content and self._reply("END").startswith("250"):
+                self.mails.append(content)
         return command != "QUIT"
 
     def _reply(self, command: str) -> str:

@@ -18,15 +18,16 @@ from carillon.delivery.domain import Accepted, Failed, Refused
 from carillon.email_worker.channel import Mail
 from carillon.email_worker.domain import Address, Server, Tls
 from carillon.email_worker.providers.smtp import SmtpProvider
-from tests.integration.email_worker.server import CLOSE, SILENCE, ScriptedSmtp, scripted_smtp
+from tests.integration.email_worker.server import CLOSE, PIPELINING, REPLIES, SILENCE, ScriptedSmtp, scripted_smtp
 from tests.support.waiting import eventually
 
 MAIL = Mail("bell@example.com", Address("ada", "example.com"), b"Subject: x\r\n\r\n.dot first\r\n..\r\nlast\r\n")
 
 
-@pytest.fixture
-async def server() -> AsyncIterator[ScriptedSmtp]:
+@pytest.fixture(params=[REPLIES["EHLO"], PIPELINING], ids=["one by one", "pipelining"])
+async def server(request: pytest.FixtureRequest) -> AsyncIterator[ScriptedSmtp]:
     async with scripted_smtp() as scripted:
+        scripted.replies["EHLO"] = request.param
         yield scripted
 
 
@@ -64,6 +65,38 @@ async def test_a_server_that_closed_its_idle_connections_costs_no_attempt(
     await server.hang_up()
 
     assert isinstance(await provider.send(MAIL), Accepted)
+
+
+async def test_a_server_that_says_goodbye_unasked_costs_no_attempt(
+    provider: SmtpProvider, server: ScriptedSmtp
+) -> None:
+    await provider.send(MAIL)
+    for writer in server.open:
+        writer.write(b"421 4.4.2 idle for too long\r\n")
+    await eventually(lambda: not server.open)
+
+    assert isinstance(await provider.send(MAIL), Accepted)
+    assert server.connections == 2
+
+
+async def test_a_server_that_wants_a_content_for_nobody_gets_none(provider: SmtpProvider, server: ScriptedSmtp) -> None:
+    server.replies["EHLO"] = PIPELINING
+    server.replies["RCPT"] = "550 5.1.1 nobody"
+    assert await provider.send(MAIL) == Refused("recipient_refused", "550 5.1.1 nobody")
+
+    server.replies["RCPT"] = "250 ok"
+    assert isinstance(await provider.send(MAIL), Accepted)
+    assert (server.connections, server.mails) == (1, [b"Subject: x\r\n\r\n..dot first\r\n...\r\nlast\r\n"])
+
+
+async def test_replies_are_read_however_they_arrive(provider: SmtpProvider, server: ScriptedSmtp) -> None:
+    server.replies["END"] = "250-2.0.0 queued\r\n250 as 42"
+    assert await provider.send(MAIL) == Accepted("2.0.0 queued\nas 42")
+
+    server.replies["END"] = "what?"
+    answer = await provider.send(MAIL)
+    assert isinstance(answer, Failed)
+    assert (answer.down, answer.unknown) == (True, True)
 
 
 @pytest.mark.parametrize("farewell", [CLOSE, "421 4.4.2 idle for too long"])
