@@ -60,5 +60,5 @@ def _unpacked(found: Installation) -> dict[str, str]:
     if found.root == Path("/"):
         return {}
     libraries = [found.environment().get("LD_LIBRARY_PATH", ""), *map(str, found.root.glob("usr/lib/*/pulseaudio"))]
-    fonts = {"FONTCONFIG_SYSROOT": str(found.root)} if found.path("etc/fonts/fonts.conf").exists() else {}
-    return {"LD_LIBRARY_PATH": ":".join(filter(None, libraries)), **fonts}
+    fonts = str(found.path("etc/fonts/fonts.conf"))
+    return {"LD_LIBRARY_PATH": ":".join(filter(None, libraries)), "FONTCONFIG_FILE": fonts}

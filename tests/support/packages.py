@@ -34,7 +34,8 @@ class Installation:
         """Return our environment with the package's programs and libraries found first."""
         if self.root == Path("/"):
             return dict(os.environ)
-        libraries = ":".join(str(path) for path in sorted(self.root.glob("usr/lib/*-linux-gnu*")))
+        folders = (*self.root.glob("usr/lib/*-linux-gnu*"), *self.root.glob("lib/*-linux-gnu*"))
+        libraries = ":".join(str(path) for path in sorted(folders))
         programs = ":".join(str(self.root / path) for path in ("usr/lib/erlang/bin", "usr/sbin", "usr/bin"))
         return {**os.environ, "PATH": f"{programs}:{os.environ.get('PATH', '')}", "LD_LIBRARY_PATH": libraries}
 
@@ -75,6 +76,7 @@ def _fetch(name: str, target: Path) -> None:
         except (OSError, subprocess.SubprocessError) as error:
             raise RuntimeError(f"{advice} ({getattr(error, 'stderr', b'') or error!r})") from error
         _relocate_erlang(unpacked, target)
+        _relocate_fonts(unpacked, target)
         shutil.rmtree(target, ignore_errors=True)
         unpacked.rename(target)
 
@@ -105,3 +107,12 @@ def _relocate_erlang(unpacked: Path, target: Path) -> None:
         script.write_text(
             re.sub(r"ROOTDIR=/usr/lib/erlang\b", f'ROOTDIR="{target}/usr/lib/erlang"', script.read_text())
         )
+
+
+def _relocate_fonts(unpacked: Path, target: Path) -> None:
+    """Tell fontconfig where the package's own fonts will lie: a bare system has no others."""
+    configuration = unpacked / "etc/fonts/fonts.conf"
+    if configuration.exists():
+        installed = "<dir>/usr/share/fonts</dir>"
+        fetched = f"<dir>{target}/usr/share/fonts</dir>"
+        configuration.write_text(configuration.read_text().replace(installed, f"{installed}{fetched}"))

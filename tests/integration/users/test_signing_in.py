@@ -202,7 +202,7 @@ async def test_an_opaque_token_ends_with_its_row_or_its_account(
 
 async def test_secrets_are_kept_as_hashes(api: UsersApi, sql: asyncpg.Connection) -> None:
     await api.register()
-    secret = api.credentials["application_token"].split("_")[2][:43]
+    secret = api.credentials["application_token"].split("_", 2)[2][:43]
 
     everything = [
         str([tuple(row) for row in await sql.fetch(f"SELECT * FROM users.{table}")])
