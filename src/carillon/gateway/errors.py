@@ -31,5 +31,14 @@ class RequestIdReused(Conflict):
         super().__init__("This request_id was used with another body. Send a new request_id, or the first body again.")
 
 
+class RequestIdSpent(Conflict):
+    """The caller's `request_id` belongs to a notification that is not kept any more."""
+
+    code = "request_id_spent"
+
+    def __init__(self) -> None:
+        super().__init__("The notification of this request_id is not kept any more. Send a new request_id.")
+
+
 class RowsRefused(Exception):
     """The database takes one row at least of a batch for bad data; nothing of the batch was written."""

@@ -1,9 +1,16 @@
 """Accepting on a real PostgreSQL: committed before the 202, once for each request_id, whatever happens meanwhile."""
 
 import asyncio
+from collections.abc import Sequence
 from uuid import UUID, uuid4
 
-from carillon.kit.ids import born_at
+import msgspec
+
+from carillon.contracts.notifications import NotificationRequested
+from carillon.gateway.domain import Acceptance, Standing, acceptance_of
+from carillon.gateway.store.acceptances import Acceptances
+from carillon.kit.database import open_database
+from carillon.kit.ids import born_at, uuid7
 from tests.integration.gateway.house import Around, House, open_house
 from tests.integration.gateway.wire import wire_to
 from tests.support.waiting import eventually
@@ -47,6 +54,30 @@ async def test_two_gateways_given_the_same_requests_in_opposite_order_agree(arou
     assert all(sorted((one.status, two.status)) == [200, 202] for one, two in pairs)
     assert all(one.data["notification_id"] == two.data["notification_id"] for one, two in pairs)
     assert await house.count("notifications") == await house.count("outbox") == 60
+
+
+async def test_batches_of_the_same_keys_in_opposite_orders_do_not_deadlock(house: House) -> None:
+    caller, names = uuid4(), ["a", "b", "c"]
+    fields = {name: value for name, value in house.body().items() if name != "request_id"}
+
+    def batch(names: list[str]) -> list[Acceptance]:
+        asked = [msgspec.convert({**fields, "request_id": name}, NotificationRequested) for name in names]
+        return [acceptance_of(a, notification_id=uuid7(), caller_id=caller, correlation_id="c") for a in asked]
+
+    async with open_database(house.around.dsn, name="test") as database:
+        store, middle = Acceptances(database), house.sql.transaction()
+        await middle.start()
+        await house.sql.execute("INSERT INTO gateway.idempotency_keys VALUES ($1, 'b', $2, '')", caller, uuid4())
+        accepting = [asyncio.create_task(store.accept(batch(order))) for order in (names, names[::-1])]
+        await _until_someone_waits(house, count=2)
+        await middle.rollback()
+        there, back = await asyncio.gather(*accepting)
+
+    assert {_ids(there), _ids(back[::-1])} == {_ids(there)}
+
+
+def _ids(standings: Sequence[object]) -> tuple[UUID, ...]:
+    return tuple(standing.notification_id for standing in standings if isinstance(standing, Standing))
 
 
 async def test_another_body_under_the_same_request_id_is_refused(house: House) -> None:
@@ -144,6 +175,21 @@ async def test_one_bad_row_harms_no_neighbour(house: House) -> None:
     assert await house.count("idempotency_keys") == await house.count("outbox") == 19
 
 
+async def test_a_key_that_outlived_its_notification_is_refused_and_harms_no_neighbour(house: House) -> None:
+    old = house.body()
+    await house.post(old)
+    await house.sql.execute("DELETE FROM gateway.notifications")  # as when its partition was dropped
+    async with house.sql.transaction():
+        await house.sql.execute("LOCK TABLE gateway.idempotency_keys IN ACCESS EXCLUSIVE MODE")
+        posts = [asyncio.create_task(house.post(body)) for body in (house.body(), old, house.body())]
+        await _until_someone_waits(house)
+
+    first, spent, last = await asyncio.gather(*posts)
+
+    assert (first.status, last.status) == (202, 202)
+    assert (spent.status, spent.body["error"]) == (409, "request_id_spent")
+
+
 async def test_a_connection_lost_in_the_middle_answers_503_and_the_same_request_id_settles_it(house: House) -> None:
     body = house.body()
     async with house.sql.transaction():
@@ -191,11 +237,11 @@ async def test_while_the_database_is_away_the_answer_is_503_and_afterwards_all_i
         assert (await house.post(body)).status == 202
 
 
-async def _until_someone_waits(house: House) -> None:
+async def _until_someone_waits(house: House, *, count: int = 1) -> None:
     async def waiting() -> bool:
-        return bool(await house.sql.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        return int(await house.sql.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")) >= count
 
-    await eventually(waiting, says="a statement waits for the lock")
+    await eventually(waiting, says=f"{count} statements wait for a lock")
 
 
 async def _terminate_waiting(house: House) -> None:

@@ -11,6 +11,7 @@ from carillon.contracts.notifications import Notification
 from carillon.contracts.templates import PublishedTemplate
 from carillon.contracts.users import Contact
 from carillon.gateway.domain import Acceptance, Due, Known, Month, Standing, Wanted
+from carillon.gateway.errors import RequestIdSpent
 from carillon.kit.broker.port import Message
 
 
@@ -41,7 +42,7 @@ class HandIn(Protocol):
 
 
 class AcceptanceStore(Protocol):
-    async def accept(self, batch: Sequence[Acceptance]) -> Sequence[Standing]:
+    async def accept(self, batch: Sequence[Acceptance]) -> Sequence[Standing | RequestIdSpent]:
         """All in one commit. Raises RowsRefused (bad data, nothing written) and Unavailable."""
         ...
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from carillon.gateway.domain import Acceptance, Standing
-from carillon.gateway.errors import RowsRefused
+from carillon.gateway.errors import RequestIdSpent, RowsRefused
 from carillon.gateway.store.session import BAD_DATA, STAGE
 from carillon.kit.database import Database, Row
 
@@ -62,8 +62,8 @@ class Acceptances:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def accept(self, batch: Sequence[Acceptance]) -> list[Standing]:
-        """One standing per acceptance, in order, all committed.
+    async def accept(self, batch: Sequence[Acceptance]) -> list[Standing | RequestIdSpent]:
+        """One standing per acceptance, in order, all committed; RequestIdSpent where a key outlived its notification.
 
         Raises RowsRefused when a row is bad data (nothing is written), Unavailable when the database is away: a batch
         whose commit was under way may then be there all the same.
@@ -74,7 +74,7 @@ class Acceptances:
         return [
             Standing(a.notification_id, "pending", "accepted", a.body_hash, fresh=True)
             if a.notification_id in fresh
-            else present[(a.caller_id, a.request_id)]
+            else present.get((a.caller_id, a.request_id)) or RequestIdSpent()
             for a in batch
         ]
 
