@@ -58,6 +58,15 @@ async def test_connections_are_kept_and_bounded(provider: SmtpProvider, server: 
     assert server.count("QUIT") == server.connections
 
 
+async def test_a_connection_that_idled_for_long_is_not_used_again(server: ScriptedSmtp) -> None:
+    provider = SmtpProvider(Server("127.0.0.1", server.port, "none"), idle_seconds=0)
+    for _ in range(2):
+        assert isinstance(await provider.send(MAIL), Accepted)
+
+    assert server.connections == 2
+    await provider.close()
+
+
 async def test_a_server_that_closed_its_idle_connections_costs_no_attempt(
     provider: SmtpProvider, server: ScriptedSmtp
 ) -> None:

@@ -141,6 +141,13 @@ def test_any_bodies_come_back_as_they_were(text: str, html: str) -> None:
     assert body(message, "html") == html.rstrip("\n")
 
 
+@pytest.mark.parametrize("text", ["a\rb", "a\r.\rb", "\r", "a\n\r\n\rb", "ü\rb"])
+def test_a_lone_carriage_return_becomes_a_line_break(text: str) -> None:
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+
+    assert body(read(mail(body_text=text)), "plain") == lines.rstrip("\n")
+
+
 @pytest.mark.parametrize("field", ["subject", "name"])
 @pytest.mark.parametrize(
     "breaks", ["\r\n", "\n", "\r", "\r\n\r\n", "\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029", "\x00"]
