@@ -7,9 +7,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.fakes.fcm import fake_fcm
+from tests.fakes.smtp import fake_smtp
 from tests.fuzz.asking import ALIASES, NAMING, ask
 from tests.fuzz.conftest import WITHOUT_LIMITS, callers_of
-from tests.support.platform import Platform, all_in_one, five_processes
+from tests.support.platform import Platform, all_in_one, five_processes, towards
 from tests.support.servers import PostgresServer, RabbitServer
 
 EVERYBODY = ["administrator", "application", "email_worker", "gateway", "nobody"]
@@ -27,7 +29,7 @@ ONE_A_MINUTE = {
     "CARILLON_REGISTRATIONS_PER_MINUTE": "1",
     "CARILLON_LOGINS_PER_MINUTE": "1",
 }
-DEEP_SECONDS = {"administrator": 150}
+DEEP = {"administrator": ("examples,coverage,fuzzing,stateful", 150)}
 
 
 @pytest.mark.timeout(240)
@@ -58,7 +60,9 @@ def test_others_ask_at_random(platform: Platform, callers: Mapping[str, str], fo
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("caller", EVERYBODY)
 def test_questions_for_minutes(platform: Platform, callers: Mapping[str, str], folder: Path, caller: str) -> None:
-    ask(platform.gateway, folder, token=callers[caller], examples=300, seconds=DEEP_SECONDS.get(caller, 40))
+    """Every operation and every phase for one of them; the others differ in what they may do, not in what is read."""
+    phases, seconds = DEEP.get(caller, ("fuzzing,stateful", 40))
+    ask(platform.gateway, folder, token=callers[caller], phases=phases, examples=300, seconds=seconds)
 
 
 @pytest.mark.timeout(240)
@@ -80,8 +84,13 @@ async def test_used_up_limits_are_answered_as_documented(folder: Path) -> None:
 def test_each_service_apart_answers_its_own_document(
     folder: Path, postgres_server: PostgresServer, rabbitmq_server: RabbitServer
 ) -> None:
-    with five_processes(folder, WITHOUT_LIMITS, postgres_server, rabbitmq_server) as apart:
-        callers = callers_of(apart)
+    with (
+        fake_smtp() as smtp,
+        fake_fcm() as fcm,
+        five_processes(
+            folder, {**towards(smtp, fcm, folder), **WITHOUT_LIMITS}, postgres_server, rabbitmq_server
+        ) as apart,
+    ):
+        token = callers_of(apart)["administrator"]
         for _, environment in apart.environments.values():
-            for caller in ("administrator", "email_worker"):
-                ask(environment["READY_URL"], folder, token=callers[caller], phases="examples,fuzzing", examples=20)
+            ask(environment["READY_URL"], folder, token=token, phases="examples,fuzzing", examples=10)
