@@ -23,12 +23,17 @@ def signed(credentials: FakeCredentials, *, version: int = 1) -> str:
     return signer.signed(user_id=user_id, session_id=session_id, version=version, permissions=["users:read"])
 
 
-def opaque(credentials: FakeCredentials, *, lives: float = 60) -> str:
+def opaque(
+    credentials: FakeCredentials,
+    *,
+    lives: float = 60,
+    abilities: tuple[str, ...] = ("notifications:*",),
+    held: tuple[str, ...] = ("notifications:send",),
+) -> str:
     parts = OpaqueParts(uuid7(), secrets.token_urlsafe(32))
     credentials.tokens[parts.token_id] = OpaqueToken(
-        secret_hash(parts.secret), uuid7(), "application", ["notifications:*"], ["notifications:send"],
-        time.time() + lives,
-    )  # fmt: skip
+        secret_hash(parts.secret), uuid7(), "application", abilities, held, time.time() + lives
+    )
     return opaque_text(parts)
 
 
@@ -74,10 +79,16 @@ async def test_while_the_database_is_away_a_signature_is_enough_and_an_opaque_to
         await identify(bearer)
 
 
-async def test_an_opaque_token_grants_what_its_owner_holds() -> None:
+@pytest.mark.parametrize(
+    ("abilities", "held"),
+    [(("notifications:*",), ("notifications:send",)), (("notifications:send",), ("notifications:*", "users:*"))],
+)
+async def test_an_opaque_token_grants_its_abilities_as_far_as_its_owner_holds_them(
+    abilities: tuple[str, ...], held: tuple[str, ...]
+) -> None:
     credentials = FakeCredentials()
 
-    caller = await Identification(credentials, signer)(opaque(credentials))
+    caller = await Identification(credentials, signer)(opaque(credentials, abilities=abilities, held=held))
 
     assert (caller.kind, caller.permissions) == ("application", frozenset({"notifications:send"}))
 

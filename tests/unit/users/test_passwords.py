@@ -3,7 +3,7 @@
 import asyncio
 
 from carillon.kit.errors import Unavailable
-from carillon.users.providers.passwords import open_passwords
+from carillon.users.providers.passwords import Argon2Passwords, open_passwords
 from tests.support.waiting import eventually
 
 
@@ -17,6 +17,31 @@ async def test_a_password_matches_its_own_hash_alone() -> None:
         assert await passwords.matches(None, "the password of nobody") is False
         assert await passwords.matches("no hash at all", "correct horse") is False
         assert await passwords.hashed("correct horse") != kept
+
+
+class Counting(Argon2Passwords):
+    """Notes every comparison with the hash it was made with."""
+
+    def __init__(self) -> None:
+        super().__init__(threads=1, waiting=10)
+        self.compared: list[str] = []
+
+    def _verified(self, kept: str, password: str) -> bool:
+        self.compared.append(kept)
+        return super()._verified(kept, password)
+
+
+async def test_where_there_is_no_hash_the_same_work_is_done() -> None:
+    passwords = Counting()
+    try:
+        kept = await passwords.hashed("correct horse")
+        for there in (kept, None):
+            assert await passwords.matches(there, "wrong horse") is False
+    finally:
+        passwords.close()
+    known, nobodys = passwords.compared
+    assert known == kept
+    assert nobodys.rpartition("$")[0].rpartition("$")[0] == kept.rpartition("$")[0].rpartition("$")[0]  # its costs
 
 
 async def test_more_than_may_wait_are_sent_away_at_once_and_later_ones_are_served() -> None:
