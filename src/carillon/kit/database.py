@@ -42,7 +42,7 @@ Whoever works through a queue waits then. What is raised as anything else counts
 class Database:
     """A pool that opens when it can: a service whose database is away starts, and answers 503 until it is back."""
 
-    def __init__(self, dsn: str, *, name: str, size: int = 10) -> None:
+    def __init__(self, dsn: str, *, name: str, size: int = 5) -> None:
         self._dsn = dsn
         self._name = name
         self._size = size
@@ -142,7 +142,7 @@ async def _teach_json(connection: Connection) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_database(dsn: str, *, name: str, size: int = 10) -> AsyncIterator[Database]:
+async def open_database(dsn: str, *, name: str, size: int = 5) -> AsyncIterator[Database]:
     """`dsn` is `postgresql://…`; `name` shows in pg_stat_activity; `size` bounds the pool."""
     database = Database(dsn, name=name, size=size)
     try:

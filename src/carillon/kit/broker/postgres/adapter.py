@@ -27,7 +27,7 @@ from carillon.kit.broker.postgres.store import SESSION, TROUBLE, Claim, MessageS
 
 log = structlog.get_logger(__name__)
 
-POOL_SIZE = 10
+POOL_SIZE = 4  # statements are short; each connection is a process of PostgreSQL's with 1.5 to 8 MiB
 CHUNK_MESSAGES = 2_000
 CHUNK_BYTES = 8 * 1024 * 1024
 CLOSE_TIMEOUT = 5.0
