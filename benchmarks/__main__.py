@@ -22,6 +22,7 @@ def main() -> None:
     )
     show("One process, PostgreSQL broker", notifications.measure("embedded", COUNT))
     show("Five processes, RabbitMQ", notifications.measure("rabbitmq", COUNT))
+    show("Accepting alone, RabbitMQ", notifications.measure_accepting(COUNT))
     show("Look-ups", lookups.measure(COUNT * 4))
 
 

@@ -14,6 +14,7 @@ from benchmarks.cpu import family_of, resident_mib, seconds_of
 from benchmarks.platforms import platform, prepared
 from benchmarks.smtp_sink import taken
 from tests.support.platform import Platform
+from tests.support.processes import end
 
 WARM_UP = 500
 
@@ -43,6 +44,30 @@ async def _await_sink(port: int, count: int) -> None:
     async with asyncio.timeout(300):
         while await taken(port) < count:  # noqa: ASYNC110 - another process counts
             await asyncio.sleep(0.02)
+
+
+def measure_accepting(count: int) -> list[tuple[str, str]]:
+    """(figure, value) pairs: what the gateway accepts while nobody delivers; its relay still hands on to RabbitMQ."""
+    with platform("rabbitmq") as (found, _):
+        return uvloop.run(_measure_accepting(found, count))
+
+
+async def _measure_accepting(found: Platform, count: int) -> list[tuple[str, str]]:
+    code, people, _ = prepared(found, 200)
+    await _post(found, posts(found, code, people, WARM_UP), connections=16)
+    for worker in ("email_worker", "push_worker"):
+        end(found.processes.pop(worker))
+    pids = family_of(found.processes["gateway"].pid)
+    before = seconds_of(pids)
+    result = await _post(found, list_first(posts(found, code, people, count)), connections=64)
+    spent = seconds_of(pids) - before
+    return [
+        (
+            "accepted, workers stopped",
+            f"{result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms, p99 {result.percentile(0.99):.1f} ms",
+        ),
+        ("CPU a notification, gateway until the last 202", f"{1e6 * spent / count:,.0f} µs"),
+    ]
 
 
 def measure(kind: str, count: int) -> list[tuple[str, str]]:
