@@ -19,7 +19,7 @@ RequestId = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[^\x00-\x1f\x7f]+(?!\n)$",
-        description="Yours; makes the request idempotent",
+        description="One line, yours; makes the request idempotent",
     ),
 ]
 Priority = Annotated[int, Meta(ge=1, le=10, description="8 to 10 is the high lane, 1 to 3 the bulk lane")]

@@ -23,10 +23,19 @@ from carillon.kit.ids import uuid7
 from tests.support.http import serving
 
 
+Label = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]+\Z", description="Lower-case letters")]
+
+
+class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    label: Label | None = None
+
 class Thing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[int, msgspec.Meta(ge=1)]
     name: str = "thing"
 
+    note: Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]*\Z")] = ""
+    parts: list[Part] = []
+    votes: dict[Label, bool] = {}
 
 @endpoint("POST", "/things", needs="things:write", says="Make a thing", status=201, errors=(409,))
 async def make(request: ApiRequest, data: JSONBody[Thing]) -> Envelope[Thing]:
@@ -49,6 +58,7 @@ async def open_to_all() -> Envelope[str]:
 
 OWNER = uuid7()
 
+POST = b"POST /v1/things HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer writer\r\nContent-Type: application/json\r\n"
 
 async def authenticate(token: str) -> Caller:
     if token not in {"reader", "writer"}:
@@ -92,7 +102,10 @@ async def test_all_spellings_of_a_path_are_the_same_route(client: aiohttp.Client
         (b'{"size": "5"}', "application/json", 422, "validation_failed"),
         (b'{"size": 0}', "application/json", 422, "validation_failed"),
         (b'{"size": 1, "colour": "red"}', "application/json", 422, "validation_failed"),
-        (b'{"tree": ' + b"[" * 100_000, "application/json", 422, "validation_failed"),
+        (b'{"size": "5"', "application/json", 400, "malformed_json"),
+        (b'{"size": "5"} {}', "application/json", 400, "malformed_json"),
+        (b'{"tree": ' + b"[" * 100_000, "application/json", 400, "malformed_json"),
+        (b'{"tree": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "application/json", 400, "malformed_json"),
         (b"size=1", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
         (b'{"size": 1}', "text/plain", 415, "unsupported_media_type"),
         (b" " * ((1 << 20) - 10) + b'{"size": 1}', "application/json", 413, "body_too_large"),
@@ -122,6 +135,38 @@ async def test_a_field_problem_names_the_field(client: aiohttp.ClientSession) ->
 
 
 async def test_a_chunked_body_over_the_limit_is_refused(client: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize(
+    ("body", "field", "reason"),
+    [
+        (b'{"size": "5"}', "size", "Expected `int`, got `str`"),
+        (b'{"size": 1, "note": "\\u0000"}', "note", "has characters that are not allowed here"),
+        (b'{"size": 1, "parts": [{}, {"label": "A"}]}', "parts[1].label", "Expected: Lower-case letters"),
+        (b'{"size": 1, "votes": {"A": true}}', "votes", "Expected: Lower-case letters"),
+    ],
+)
+async def test_a_field_problem_is_told_in_words_and_not_as_a_pattern(
+    client: aiohttp.ClientSession, body: bytes, field: str, reason: str
+) -> None:
+    async with client.post("/v1/things", data=body, headers={"Content-Type": "application/json"}) as answer:
+        said = await answer.json()
+    assert said["details"] == [{"field": field, "reason": reason}]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b'{"size": 1, "name": "\xff"}', "the body is not UTF-8 text"),
+        (b'{"colour": "\xff"}', "the body is not UTF-8 text"),
+        (b"\xff\xfe", "the body is not UTF-8 text"),
+        (b'{"tree": ' + b"[" * 100_000, "nested too deeply"),
+        (b'{"size": 1} {}', "JSON is malformed: trailing characters (byte 13)"),
+    ],
+)
+async def test_a_body_that_is_no_json_is_told_why(client: aiohttp.ClientSession, body: bytes, reason: str) -> None:
+    async with client.post("/v1/things", data=body, headers={"Content-Type": "application/json"}) as answer:
+        assert (await answer.json())["message"] == f"The body is not valid JSON: {reason}"
+
+
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(20):
             yield b" " * 100_000

@@ -5,6 +5,7 @@ from collections.abc import Generator
 from typing import Any, TypeVar
 
 import msgspec
+import msgspec.inspect
 from litestar._openapi.schema_generation import SchemaCreator
 from litestar.dto import AbstractDTO, DTOFieldDefinition
 from litestar.openapi.spec import Reference, Schema
@@ -13,8 +14,10 @@ from litestar.typing import FieldDefinition
 from carillon.kit.errors import BrokenBody, FieldProblem, Invalid
 
 T = TypeVar("T")
-_WHERE = re.compile(r"^(?P<reason>.*?)(?: - at `(?P<path>[^`]*)`)?$", re.DOTALL)
+_WHERE = re.compile(r"^(?P<reason>.*?)(?: - at (?P<key>`key` in )?`(?P<path>[^`]*)`)?$", re.DOTALL)
 _FIELD = re.compile(r"field `(?P<name>[^`]+)`")
+_STEP = re.compile(r"[^.\[\]]+")
+_PATTERN = "matching regex"
 
 
 def decode(raw: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
@@ -22,19 +25,61 @@ def decode(raw: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        raise _invalid(str(error)) from None
+        _check_is_json(raw)
+        raise _invalid(str(error), decoder.type) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BrokenBody(f"The body is not valid JSON: {error}") from None
+        raise _broken(raw, error) from None
 
 
-def _invalid(text: str) -> Invalid:
+def _check_is_json(raw: bytes) -> None:
+    """Read to the end: the shape can be wrong before the place where the text is no JSON any more."""
+    try:
+        msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _broken(raw, error) from None
+
+
+def _broken(raw: bytes, error: Exception) -> BrokenBody:
+    reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        reason = "the body is not UTF-8 text"
+    return BrokenBody(f"The body is not valid JSON: {reason}")
+
+
+def _invalid(text: str, shape: Any) -> Invalid:
     match = _WHERE.match(text)
     reason, path = (match["reason"], match["path"] or "$") if match else (text, "$")
     field = path.removeprefix("$").removeprefix(".")
+    if _PATTERN in reason:
+        steps = _STEP.findall(field) + (["key"] if match and match["key"] else [])
+        described = _description(msgspec.inspect.type_info(shape), steps)
+        reason = f"Expected: {described}" if described else "has characters that are not allowed here"
     if named := _FIELD.search(reason):
         field = f"{field}.{named['name']}" if field else named["name"]
     problem = FieldProblem(field or "body", reason)
     return Invalid(f"{problem.field}: {problem.reason}", details=[problem])
+
+
+def _description(shape: msgspec.inspect.Type, steps: list[str]) -> str | None:
+    """Find the description of the text with a pattern that `steps` lead to."""
+    match shape:
+        case msgspec.inspect.Metadata(type=msgspec.inspect.StrType(pattern=str())) if not steps:
+            return (shape.extra_json_schema or {}).get("description")
+        case msgspec.inspect.Metadata():
+            inner = [(shape.type, steps)]
+        case msgspec.inspect.UnionType():
+            inner = [(one, steps) for one in shape.types]
+        case msgspec.inspect.StructType() if steps:
+            inner = [(one.type, steps[1:]) for one in shape.fields if one.encode_name == steps[0]]
+        case msgspec.inspect.DictType() if steps:
+            inner = [(shape.key_type if steps[0] == "key" else shape.value_type, steps[1:])]
+        case msgspec.inspect.CollectionType() if steps:
+            inner = [(shape.item_type, steps[1:])]
+        case _:
+            inner = []
+    return next(filter(None, (_description(*one) for one in inner)), None)
 
 
 class StrictBody(AbstractDTO[T]):
