@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import resource
 import signal
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
@@ -68,6 +69,12 @@ def bind(host: str, port: int) -> socket.socket:
     return sock
 
 
+def _allow_connections() -> None:
+    """Take as many open files as the system lets us: connections of strangers shall not use up our own."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 async def serve(
     services: Sequence[Service], listening: socket.socket, *, on_ready: Callable[[], None] = lambda: None
 ) -> None:
@@ -77,6 +84,7 @@ async def serve(
     A second signal hurries the loops.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
+    _allow_connections()
     async with AsyncExitStack() as stack:
         stack.enter_context(_signals(stop, hurry))
         running = {service.name: await stack.enter_async_context(service.open()) for service in services}

@@ -54,7 +54,7 @@ def build(settings: SimulatorsSettings, *, smtp_socket: socket.socket | None = N
                 "simulators",
                 ROUTES,
                 authenticate=_nobody,
-                state={"room": Room(store)},
+                state={"room": Room(store, settings.mailbox_open)},
                 checks=checks,
                 title="Carillon simulators",
             )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from ipaddress import ip_address
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from litestar import MediaType, Response, get
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, QueryParameter
 
-from carillon.kit.errors import NotFound
+from carillon.kit.errors import Forbidden, NotFound
 from carillon.kit.http.access import ANYONE, ApiRequest
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.routing import endpoint
@@ -58,11 +59,26 @@ class Room:
     """What the routes work with."""
 
     store: Captured
+    open_to_all: bool = False
 
 
 def _store(request: ApiRequest) -> Captured:
+    """The captured messages, for this machine only: the mailbox asks for no token.
+
+    The name in `Host` is checked as well, so that no web page can lead a browser here under a name of its own.
+    """
     room: Room = request.app.state.room
+    here = request.client is not None and _is_loopback(request.client.host)
+    if not (room.open_to_all or (here and _is_loopback(request.url.hostname or ""))):
+        raise Forbidden("The mailbox is shown on this machine only; CARILLON_SIMULATORS_MAILBOX_OPEN=true opens it.")
     return room.store
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 @endpoint(
@@ -70,7 +86,7 @@ def _store(request: ApiRequest) -> Captured:
     "/mailbox/messages",
     needs=ANYONE,
     says="List captured mail, newest first",
-    errors=(503,),
+    errors=(403, 503),
     tag=_TAG,
     prefix="",
 )
@@ -82,7 +98,7 @@ async def list_mails(
 
 
 @endpoint(
-    "DELETE", "/mailbox/messages", needs=ANYONE, says="Forget all captured mail", errors=(503,), tag=_TAG, prefix=""
+    "DELETE", "/mailbox/messages", needs=ANYONE, says="Forget all captured mail", errors=(403, 503), tag=_TAG, prefix=""
 )
 async def empty(request: ApiRequest) -> Envelope[dict[str, int]]:
     return Envelope({"deleted": await _store(request).empty_mails()}, "the mailbox is empty")
@@ -93,7 +109,7 @@ async def empty(request: ApiRequest) -> Envelope[dict[str, int]]:
     "/mailbox/pushes",
     needs=ANYONE,
     says="List captured pushes, newest first",
-    errors=(503,),
+    errors=(403, 503),
     tag=_TAG,
     prefix="",
 )

@@ -19,6 +19,7 @@ class SimulatorsSettings(Settings, frozen=True, kw_only=True):
     smtp_port: Annotated[int, Meta(ge=0, le=65535, description="Its port; 0 takes a free one")] = 2525
     smtp_max_bytes: Annotated[int, Meta(ge=1024, description="Largest mail that is taken")] = 10 * 1024 * 1024
     max_messages: Annotated[int, Meta(ge=1, description="Mails kept, and pushes kept; the oldest leave first")] = 50_000
+    mailbox_open: Annotated[bool, Meta(description="Show the mailbox to other machines too, without a token")] = False
     simulated_account_file: Annotated[
         Path, Meta(description="Service account whose assertions the push simulator takes; `carillon up` makes it")
     ]

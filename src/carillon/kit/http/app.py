@@ -22,6 +22,9 @@ from carillon.kit.http.system import HealthCheck, system_routes
 
 _log = structlog.get_logger()
 
+_HUNG_UP = "client disconnected prematurely"
+"""What the framework says, as its own failure, of a client that leaves in the middle of its body."""
+
 _CODES = {400: "bad_request", 404: "not_found", 413: "body_too_large"}
 
 
@@ -68,6 +71,8 @@ def _known(_request: Request[Any, Any, Any], problem: Problem) -> Response[Any]:
 def _of_framework(request: Request[Any, Any, Any], error: HTTPException) -> Response[Any]:
     if isinstance(error, ValidationException):
         return _render(_invalid_parameters(error))
+    if error.detail == _HUNG_UP:
+        return _render(BrokenBody("The body ended before it was complete."))
     if error.status_code >= 500:  # noqa: PLR2004
         return _unexpected(request, error)
     if error.status_code == 405:  # noqa: PLR2004

@@ -43,6 +43,11 @@ def configure_logs(level: LogLevel = "info", log_format: LogFormat = "json") -> 
         )
     )
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    for chatty in (
+        "uvicorn.error",
+        "asyncpg.pool",
+    ):  # a warning per stranger's request, or per try while a server is away
+        logging.getLogger(chatty).setLevel(logging.ERROR)
 
 
 def _with_correlation_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
