@@ -1,13 +1,27 @@
 """Frozen settings read from `CARILLON_*`: a service's own variable first, then the one all services share."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
 S = TypeVar("S", bound="Settings")
+
+_POSTGRESQL = ("postgresql", "postgres")
+_HTTP = ("http", "https")
+_SCHEMES = {
+    "database_url": _POSTGRESQL,
+    "broker_url": (*_POSTGRESQL, "amqp", "amqps"),
+    "redis_url": ("redis", "rediss", "unix"),
+    "users_url": _HTTP,
+    "templates_url": _HTTP,
+    "fcm_url": _HTTP,
+}  # `smtp_url` is a list with options: its worker judges it
+_TEN_YEARS = 10 * 366 * 86_400
 
 
 class SettingsError(ValueError):
@@ -41,9 +55,14 @@ def load(kind: type[S], service: str, environ: Mapping[str, str] | None = None, 
                 found[field.name], names[field.name] = _parse(env[name], hints[field.name]), name
                 break
     try:
-        return msgspec.convert(found, kind, strict=False, dec_hook=_path)
+        settings = msgspec.convert(found, kind, strict=False, dec_hook=_path)
     except msgspec.ValidationError as error:
         raise SettingsError(_sentence(str(error), names, service)) from None
+    for name in kind.__struct_fields__:
+        wrong = _wrong(name, getattr(settings, name))
+        if wrong:
+            raise SettingsError(f"{names.get(name) or variable(service, name)}: {wrong}.")
+    return settings
 
 
 def variable(service: str, field: str) -> str:
@@ -58,6 +77,36 @@ def variables(kind: type[Settings], service: str) -> Iterator[Variable]:
         default = "(required)" if field.required else _shown(field)
         meta = next((m for m in get_args(hints[field.name])[1:] if isinstance(m, msgspec.Meta)), msgspec.Meta())
         yield Variable(variable(service, field.name), default, meta.description or "")
+
+
+def _wrong(field: str, value: Any) -> str:
+    """What no type tells. An address is never quoted: it may hold a password."""
+    if field in _SCHEMES and isinstance(value, str):
+        return _wrong_url(value, _SCHEMES[field])
+    if field.endswith("_seconds") and isinstance(value, int | float):
+        return "" if math.isfinite(value) and value <= _TEN_YEARS else "seconds are a number, ten years at most"
+    return ""
+
+
+def _wrong_url(text: str, schemes: tuple[str, ...]) -> str:
+    scheme = text.partition("://")[0]
+    if scheme not in schemes or "://" not in text:
+        return f"it begins with {' or '.join(f'{known}://' for known in schemes)}"
+    if scheme == "unix":
+        return ""
+    try:
+        parts = urlsplit(text)
+        hosts = parts.netloc.rpartition("@")[2].split(",") if scheme in _POSTGRESQL else [parts.netloc]
+        named = [(each.hostname, each.port) for each in (urlsplit(f"//{host}") for host in hosts)]
+    except ValueError:
+        return (
+            "after the host comes a port from 1 to 65535, or none; in a user or password, "
+            "each of : / ? # [ ] @ % is written as its %-code"
+        )
+    if any(port == 0 for _, port in named):
+        return "no server listens on port 0"
+    elsewhere = scheme in _POSTGRESQL and "host" in parse_qs(parts.query)
+    return "" if elsewhere or all(host for host, _ in named) else "it names no host"
 
 
 def _path(kind: type, value: Any) -> Any:

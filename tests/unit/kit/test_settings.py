@@ -8,6 +8,8 @@ from msgspec import Meta
 
 from carillon.kit.settings import Settings, SettingsError, load, variables
 
+SHARED, OWN = "postgresql://shared", "postgresql://u:p@own:5432/users?sslmode=require"
+
 
 class Example(Settings, frozen=True, kw_only=True):
     database_url: Annotated[str, Meta(description="Where the tables are")]
@@ -15,18 +17,21 @@ class Example(Settings, frozen=True, kw_only=True):
     delays: Annotated[tuple[float, ...], Meta(description="Seconds")] = (1.0, 2.0)
     open_door: bool = False
     redis_url: str | None = None
+    broker_url: str = "amqp://queue"
+    users_url: str = "http://127.0.0.1:8000"
+    lease_seconds: float = 60.0
     data_dir: Annotated[Path, Meta(description="A folder")] = Path(".carillon")
 
 
 def test_a_services_own_variable_wins_over_the_shared_one_and_both_over_what_is_given() -> None:
-    environ = {"CARILLON_DATABASE_URL": "shared", "CARILLON_USERS_DATABASE_URL": "own", "CARILLON_SIZE": "7"}
-    found = load(Example, "users", environ, database_url="given", redis_url="redis://given")
-    assert (found.database_url, found.size, found.redis_url) == ("own", 7, "redis://given")
+    environ = {"CARILLON_DATABASE_URL": SHARED, "CARILLON_USERS_DATABASE_URL": OWN, "CARILLON_SIZE": "7"}
+    found = load(Example, "users", environ, database_url="postgresql://given", redis_url="redis://given")
+    assert (found.database_url, found.size, found.redis_url) == (OWN, 7, "redis://given")
 
 
 def test_lists_numbers_and_truth_values_are_read_from_text() -> None:
     environ = {
-        "CARILLON_DATABASE_URL": "x",
+        "CARILLON_DATABASE_URL": SHARED,
         "CARILLON_DELAYS": "0.5, 3",
         "CARILLON_OPEN_DOOR": "true",
         "CARILLON_DATA_DIR": "/x",
@@ -46,7 +51,54 @@ def test_lists_numbers_and_truth_values_are_read_from_text() -> None:
 )
 def test_a_value_of_the_wrong_kind_names_its_variable(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"^{name}: "):
-        load(Example, "users", {"CARILLON_DATABASE_URL": "x", name: value})
+        load(Example, "users", {"CARILLON_DATABASE_URL": SHARED, name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CARILLON_DATABASE_URL", "s3cret"),
+        ("CARILLON_DATABASE_URL", "user:s3cret@host/name"),
+        ("CARILLON_DATABASE_URL", "mysql://user:s3cret@host/name"),
+        ("CARILLON_DATABASE_URL", "postgresql://user:s3cret/more@host/name"),
+        ("CARILLON_DATABASE_URL", "postgresql://user:[s3cret@host/name"),
+        ("CARILLON_DATABASE_URL", "postgresql://user:s3cret@host:many/name"),
+        ("CARILLON_DATABASE_URL", "postgresql://user:s3cret@host:70000/name"),
+        ("CARILLON_DATABASE_URL", "postgresql://user:s3cret@/name"),
+        ("CARILLON_USERS_BROKER_URL", "redis://:s3cret@host"),
+        ("CARILLON_BROKER_URL", "amqp://u:s3cret@host:0"),
+        ("CARILLON_REDIS_URL", "http://s3cret"),
+        ("CARILLON_USERS_URL", "s3cret:8000"),
+        ("CARILLON_USERS_URL", "http://"),
+    ],
+)
+def test_an_address_that_cannot_be_one_names_its_variable_and_is_never_quoted(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name}: ") as told:
+        load(Example, "users", {"CARILLON_DATABASE_URL": SHARED, name: value})
+    assert "s3cret" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("database_url", "postgres://u:p%40@[::1]:5432/name"),
+        ("database_url", "postgresql://u:p@first:5432,second:5433/name"),
+        ("database_url", "postgresql:///name?host=/run/postgresql"),
+        ("broker_url", "amqps://u:p@host/%2f"),
+        ("redis_url", "unix:///run/redis.sock"),
+        ("users_url", "https://users.example.com/below"),
+        ("lease_seconds", "86400"),
+    ],
+)
+def test_every_usual_address_is_taken(name: str, value: str) -> None:
+    found = load(Example, "users", {"CARILLON_DATABASE_URL": SHARED, f"CARILLON_{name}".upper(): value})
+    assert str(getattr(found, name)) in {value, f"{value}.0"}
+
+
+@pytest.mark.parametrize("value", ["inf", "nan", "1e9"])
+def test_seconds_that_no_clock_can_count_are_refused(value: str) -> None:
+    with pytest.raises(SettingsError, match=r"^CARILLON_LEASE_SECONDS: "):
+        load(Example, "users", {"CARILLON_DATABASE_URL": SHARED, "CARILLON_LEASE_SECONDS": value})
 
 
 def test_a_missing_value_says_which_variable_to_set() -> None:

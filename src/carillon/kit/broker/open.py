@@ -26,4 +26,5 @@ def _adapter(url: str, topology: Topology, *, name: str, tuning: Tuning) -> Abst
         return open_postgres(url, topology, name=name, tuning=tuning)
     if scheme in {"amqp", "amqps"}:
         return open_rabbitmq(url, topology, name=name, tuning=tuning)
-    raise ValueError(f"a broker URL starts with postgresql://, amqp:// or amqps://, not {scheme!r}")
+    found = f", not {scheme!r}" if "://" in url and scheme.isalnum() else ""  # anything else may hold a password
+    raise ValueError(f"a broker URL starts with postgresql://, amqp:// or amqps://{found}")
