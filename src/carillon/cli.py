@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import traceback
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -107,6 +108,8 @@ def main() -> None:
         _fail(f"PostgreSQL refuses: {error}")
     except OSError as error:
         _fail(_of_system(error))
+    except (ValueError, asyncpg.InterfaceError) as error:
+        _fail(_of_value(error))
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -144,6 +147,13 @@ def _of_system(error: OSError) -> str:
     if error.errno == 28:  # noqa: PLR2004 - ENOSPC
         return "The disk is full. Free some space and start again; nothing accepted is lost."
     return f"{error.strerror or type(error).__name__}{f': {error.filename}' if error.filename else ''}"
+
+
+def _of_value(error: Exception) -> str:
+    """Where, and not what: the sentence of an unknown error may quote an address with its password."""
+    *_, frame = traceback.extract_tb(error.__traceback__)
+    where = f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}"
+    return f"A value cannot be used ({where}). `carillon settings` lists what each setting takes."
 
 
 def _say(line: str) -> None:

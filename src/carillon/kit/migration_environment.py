@@ -13,7 +13,7 @@ _LOCK = 0x0CA7_1110
 
 async def upgrade(dsn: str, schema: str, folder: Path) -> None:
     """Bring `schema` to the newest revision; one process at a time, the others wait and find nothing to do."""
-    driver = dsn.replace("postgresql://", "postgresql+asyncpg://", 1)
+    driver = "postgresql+asyncpg://" + dsn.partition("://")[2]
     engine = create_async_engine(driver, connect_args={"timeout": 10}, poolclass=sqlalchemy.NullPool)
     try:
         async with engine.connect() as connection:

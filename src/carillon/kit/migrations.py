@@ -4,8 +4,11 @@ Alembic and SQLAlchemy cost a second and 30 MiB to import, so a schema that is u
 """
 
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import asyncpg
+
+from carillon.kit.settings import SettingsError
 
 
 async def migrate(dsn: str, schema: str, folder: Path) -> None:
@@ -19,7 +22,7 @@ async def migrate(dsn: str, schema: str, folder: Path) -> None:
 async def is_current(dsn: str, schema: str, folder: Path) -> bool:
     """Whether `schema` stands at the newest revision; a file's name begins with its revision, `0001_words.py`."""
     newest = max(path.name.partition("_")[0] for path in (folder / "versions").glob("*.py"))
-    connection = await asyncpg.connect(dsn, timeout=10, command_timeout=10)
+    connection = await _connected(dsn, schema)
     try:
         found = await connection.fetchval(f'SELECT max(version_num) FROM "{schema}".alembic_version')
     except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
@@ -27,3 +30,14 @@ async def is_current(dsn: str, schema: str, folder: Path) -> bool:
     finally:
         await connection.close(timeout=5)
     return bool(found == newest)
+
+
+async def _connected(dsn: str, schema: str) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(dsn, timeout=10, command_timeout=10)
+    except OSError as error:
+        where = urlsplit(dsn).netloc.rpartition("@")[2] or "its socket"
+        why = error.strerror or type(error).__name__
+        raise SettingsError(
+            f"PostgreSQL at {where}, for the schema {schema}, cannot be reached ({why}). Start it, or correct its URL."
+        ) from None
