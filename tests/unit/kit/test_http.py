@@ -1,6 +1,7 @@
 """Every error of every route wears the envelope; one path for all spellings; strict JSON in."""
 
 import asyncio
+import contextlib
 import io
 import json
 import time
@@ -22,20 +23,20 @@ from carillon.kit.http.routing import endpoint
 from carillon.kit.ids import uuid7
 from tests.support.http import serving
 
-
 Label = Annotated[str, msgspec.Meta(pattern=r"\A[a-z]+\Z", description="Lower-case letters")]
 
 
 class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     label: Label | None = None
 
+
 class Thing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     size: Annotated[int, msgspec.Meta(ge=1)]
     name: str = "thing"
-
     note: Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]*\Z")] = ""
     parts: list[Part] = []
     votes: dict[Label, bool] = {}
+
 
 @endpoint("POST", "/things", needs="things:write", says="Make a thing", status=201, errors=(409,))
 async def make(request: ApiRequest, data: JSONBody[Thing]) -> Envelope[Thing]:
@@ -57,8 +58,8 @@ async def open_to_all() -> Envelope[str]:
 
 
 OWNER = uuid7()
-
 POST = b"POST /v1/things HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer writer\r\nContent-Type: application/json\r\n"
+
 
 async def authenticate(token: str) -> Caller:
     if token not in {"reader", "writer"}:
@@ -134,7 +135,6 @@ async def test_a_field_problem_names_the_field(client: aiohttp.ClientSession) ->
         assert (answer.status, said["error"], said["details"][0]["field"]) == (422, "validation_failed", "size")
 
 
-async def test_a_chunked_body_over_the_limit_is_refused(client: aiohttp.ClientSession) -> None:
 @pytest.mark.parametrize(
     ("body", "field", "reason"),
     [
@@ -167,6 +167,7 @@ async def test_a_body_that_is_no_json_is_told_why(client: aiohttp.ClientSession,
         assert (await answer.json())["message"] == f"The body is not valid JSON: {reason}"
 
 
+async def test_a_chunked_body_over_the_limit_is_refused(client: aiohttp.ClientSession) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(20):
             yield b" " * 100_000
@@ -251,3 +252,59 @@ async def test_what_is_no_http_is_answered_in_the_envelope(client: aiohttp.Clien
     writer.close()
     assert head.startswith(b"HTTP/1.1 400")
     assert json.loads(body)["error"] == "bad_request"
+
+
+@contextlib.asynccontextmanager
+async def raw(client: aiohttp.ClientSession) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    address = client._base_url
+    assert address is not None
+    reader, writer = await asyncio.open_connection(address.host, address.port)
+    try:
+        async with asyncio.timeout(10):
+            yield reader, writer
+    finally:
+        writer.close()
+
+
+async def test_headers_without_end_are_refused_and_the_connection_closed(client: aiohttp.ClientSession) -> None:
+    async with raw(client) as (reader, writer):
+        writer.write(b"GET /health HTTP/1.1\r\nHost: x\r\n")
+        for _ in range(9):
+            writer.write(b"X-More: " + b"a" * 8_000 + b"\r\n")
+            await asyncio.sleep(0)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 431")
+    assert b"x-correlation-id: " in head
+    assert json.loads(body)["error"] == "headers_too_large"
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /health HTT", POST + b"Content-Length: 9\r\n\r\n{"])
+async def test_a_request_that_is_never_finished_is_ended(
+    client: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr("carillon.kit.http.protocol.PATIENCE", 0.2)
+    async with raw(client) as (reader, writer):
+        writer.write(begun)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408")
+    assert json.loads(body)["error"] == "request_timeout"
+
+
+async def test_a_body_in_two_pieces_is_waited_for(client: aiohttp.ClientSession) -> None:
+    async with raw(client) as (reader, writer):
+        writer.write(POST + b'Content-Length: 11\r\n\r\n{"size"')
+        await asyncio.sleep(0.05)
+        writer.write(b": 1}")
+        assert (await reader.readline()).startswith(b"HTTP/1.1 201")
+
+
+async def test_a_client_that_hangs_up_in_its_body_is_no_crash_of_ours(
+    client: aiohttp.ClientSession, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with raw(client) as (_, writer):
+        writer.write(POST + b'Content-Length: 50\r\n\r\n{"size":')
+        await writer.drain()
+    async with client.get("/v1/open") as answer:
+        assert answer.status == 200
+    said = capfd.readouterr()
+    assert "request_crashed" not in said.out + said.err
