@@ -74,7 +74,7 @@ async def test_a_retry_is_told_with_its_stage_and_error(house: House) -> None:
 async def test_an_explanation_says_why_in_one_sentence_and_in_order(house: House) -> None:
     refused, under_way = await house.accepted(), await house.accepted()
     async with house.loop("recorder"), house.loop("relay"):
-        await publish(house, retried(refused, 1), failed(refused, reason="550 no such mailbox"), retried(under_way, 1))
+        await publish(house, retried(refused, 1), failed(refused, reason="550 no such mailbox."), retried(under_way, 1))
         await settled(house, refused, "failed")
         await eventually(lambda: _relayed(house))
 
@@ -84,6 +84,8 @@ async def test_an_explanation_says_why_in_one_sentence_and_in_order(house: House
     assert ended["summary"] == "It did not reach the user. Reason: 550 no such mailbox."
     kinds = [reason["kind"] for reason in ended["reasons"]]
     assert kinds[0] == "accepted"
+    given_up = next(reason for reason in ended["reasons"] if reason["kind"] == "failed")
+    assert given_up["sentence"] == "It was given up (attempt 8): 550 no such mailbox."
     assert sorted(kinds[1:]) == ["attempt_failed", "failed", "looked_up", "queued"]
     tried = next(reason for reason in ended["reasons"] if reason["kind"] == "attempt_failed")
     assert (tried["sentence"], tried["detail"]) == ("The attempt failed (attempt 1).", {"attempt": 1})

@@ -61,14 +61,14 @@ def _summary(found: Notification) -> str:
 
 
 def _because(*words: str | None) -> str:
-    said = "; ".join(dict.fromkeys(word for word in words if word))
+    said = "; ".join(dict.fromkeys(word.rstrip(".") for word in words if word))
     return f" Reason: {said}." if said else ""
 
 
 def _reason(step: TimelineStep) -> Reason:
     whom = f" by {step.provider}" if step.provider else ""
     which = f" (attempt {step.attempt}{whom})" if step.attempt else f" ({step.provider})" if step.provider else ""
-    why = f": {step.reason}" if step.reason else ""
+    why = f": {step.reason.rstrip('.')}" if step.reason else ""
     told = {"reason": step.reason, "attempt": step.attempt, "provider": step.provider, **(step.detail or {})}
     return Reason(
         kind=step.kind,
