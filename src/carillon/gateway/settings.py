@@ -30,6 +30,6 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     relay_batch: Annotated[int, Meta(ge=1, le=5000, description="Most messages the relay takes at once")] = 500
     relay_lease_seconds: Annotated[
         float, Meta(ge=1, description="After how long a stopped relay's messages are taken by another")
-    ] = 60.0
+    ] = 20.0  # longer than a publish may take: a lease that ends before only sends a message twice
     recorder_batch: Annotated[int, Meta(ge=1, le=5000, description="Most report messages recorded at once")] = 500
     recorder_in_flight: Annotated[int, Meta(ge=1, le=20, description="Batches of reports recorded at a time")] = 2

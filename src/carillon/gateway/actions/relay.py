@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -27,13 +29,17 @@ _DRAIN_SECONDS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class Relaying:
-    """How much the relay takes at once and how long its lease lasts; `grew` wakes it after an acceptance nearby."""
+    """How much the relay takes at once and how long its lease lasts; `grew` wakes it after an acceptance nearby.
+
+    `owed` is what became of the last batch and the outbox has not been told yet.
+    """
 
     outbox: OutboxStore
     broker: Publisher
     grew: asyncio.Event
     size: int = 500
-    lease_seconds: float = 60.0
+    lease_seconds: float = 20.0
+    owed: deque[Callable[[], Awaitable[None]]] = field(default_factory=deque)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,11 @@ async def relay(terms: Relaying) -> None:
 
 
 async def relay_once(terms: Relaying) -> Relayed:
-    """Lease, publish, settle. No transaction is open and no row is locked while the broker is waited for."""
+    """Lease, publish, settle. No transaction is open and no row is locked while the broker is waited for.
+
+    Raises Unavailable when the database is away; what it could not be told is told first in the next round.
+    """
+    await _tell(terms)
     due = await terms.outbox.claim(terms.size, lease_seconds=terms.lease_seconds)
     if not due:
         return Relayed(0, 0)
@@ -74,18 +84,31 @@ async def relay_once(terms: Relaying) -> Relayed:
     failed, trouble, rest = await _publish(terms.broker, due)
     sent = [d for d in due if d.notification_id not in failed]
     if sent:
-        await terms.outbox.settle(sent, at)
+        terms.owed.append(partial(terms.outbox.settle, sent, at))
         _count(sent)
         _log.info("outbox_relayed", published=len(sent), failed=len(failed))
     if failed:
-        await terms.outbox.give_back([d for d in due if d.notification_id in failed], rest_seconds=rest)
+        unsent = [d for d in due if d.notification_id in failed]
+        terms.owed.append(partial(terms.outbox.give_back, unsent, rest_seconds=rest))
+    await _tell(terms)
     return Relayed(len(due), len(sent), trouble)
+
+
+async def _tell(terms: Relaying) -> None:
+    """A claim is settled by its lease, ended or not, unless another relay has taken the rows since."""
+    while terms.owed:
+        word = terms.owed.popleft()
+        try:
+            await word()
+        except Unavailable:
+            terms.owed.appendleft(word)
+            raise
 
 
 async def _round(terms: Relaying) -> Relayed:
     try:
         return await relay_once(terms)
-    except Unavailable as error:  # what was leased comes back when the lease ends
+    except Unavailable as error:  # a claim whose answer was lost comes back when its lease ends
         return Relayed(0, 0, error.message)
 
 
