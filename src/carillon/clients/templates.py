@@ -12,6 +12,8 @@ from carillon.kit.http.client import Answer, ServiceClient, ServiceUnavailable, 
 from carillon.kit.http.envelope import Envelope
 
 _NOT_MODIFIED, _NOT_FOUND, _FAILURE = 304, 404, 400
+_UNPUBLISHED = frozenset({"template_not_found", "template_not_published"})
+"""The templates service's own words; any other 404 comes from somebody else at its address, and says nothing."""
 
 
 class _Wanted(NamedTuple):
@@ -76,7 +78,7 @@ class TemplatesClient:
         )
         if answer.status == _NOT_MODIFIED and known:
             return known
-        if answer.status == _NOT_FOUND:
+        if answer.status == _NOT_FOUND and refused(answer).code in _UNPUBLISHED:
             return None
         return _Kept(_decoded(answer), answer.headers.get("ETag"))
 

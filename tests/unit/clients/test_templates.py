@@ -9,7 +9,7 @@ from aiohttp import web
 from carillon.clients.templates import TemplatesClient
 from carillon.contracts.templates import Content, PublishedTemplate
 from carillon.kit.http.client import ServiceClient, ServiceUnavailable
-from carillon.kit.http.envelope import Envelope
+from carillon.kit.http.envelope import Envelope, ErrorEnvelope
 from tests.support.peers import Peer, peer
 
 
@@ -21,6 +21,7 @@ class Templates:
         self.status = 200
         self.answers: list[int] = []
         self.queries: list[dict[str, str]] = []
+        self.wears_envelope = True
 
     async def published(self, request: web.Request) -> web.Response:
         self.queries.append(dict(request.query))
@@ -31,6 +32,9 @@ class Templates:
         elif status == 200 and request.headers.get("If-None-Match") == etag:
             status = 304
         self.answers.append(status)
+        if status == 404 and self.wears_envelope:
+            refusal = ErrorEnvelope("template_not_published", "nothing is published")
+            return web.Response(status=404, body=msgspec.json.encode(refusal))
         if status != 200:
             return web.Response(status=status)
         return web.Response(body=msgspec.json.encode(Envelope(self._welcome())), headers={"ETag": etag})
@@ -124,6 +128,14 @@ async def test_a_template_that_was_withdrawn_is_gone_although_it_was_cached(
     templates.status = 404
 
     assert await client.published("welcome", "email", None) is None
+
+
+async def test_a_404_that_is_not_of_the_templates_service_says_nothing_about_the_template(
+    service: ServiceClient, templates: Templates
+) -> None:
+    templates.status, templates.wears_envelope = 404, False
+    with pytest.raises(ServiceUnavailable):
+        await TemplatesClient(service).published("welcome", "email", None)
 
 
 async def test_a_hostile_code_stays_one_segment_of_the_path(service: ServiceClient, templates: Templates) -> None:
