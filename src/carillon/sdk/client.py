@@ -62,6 +62,30 @@ class Carillon:
     async def notification(self, notification_id: UUID) -> Notification:
         return _data((await self._call("GET", f"/notifications/{notification_id}"))[1], Notification)
 
+    async def by_request(self, request_id: str) -> Notification:
+        """What this client asked for by that id, whatever it said."""
+        return _data((await self._call("GET", f"/notifications/request/{request_id}"))[1], Notification)
+
+    async def answers(self, *, seconds: float = 1) -> bool:
+        """Whether anything takes connections here, tried for `seconds`; says nothing of who that is."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + seconds
+        while not await self._connects(seconds):
+            if clock() >= until:
+                return False
+            await asyncio.sleep(0.1)
+        return True
+
+    async def _connects(self, seconds: float) -> bool:
+        patience = aiohttp.ClientTimeout(total=30, sock_connect=seconds)
+        try:
+            async with self._session.get(self._url, allow_redirects=False, timeout=patience):
+                return True
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL):
+            return False
+        except (aiohttp.ClientError, TimeoutError, OSError):
+            return True  # connected, and then it failed: the calls have their own patience
+
     async def contact(self, email: str, *, name: str | None = None) -> UUID:
         """`POST /contacts`: find or make a person by e-mail address."""
         body = {"email": email, "name": name} if name else {"email": email}

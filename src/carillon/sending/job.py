@@ -106,9 +106,9 @@ async def send(job: Job) -> int:
                 )
                 await _settle_all(job, carillon, outcomes, progress)
     except (CannotSend, UnreadableFile, Refused, Unreachable) as error:
-        console.print(f"carillon: {error}", style="red", highlight=False, markup=False)
+        _tell(f"carillon: {error}{_of_credentials(error, job)}", style="red")
         if outcomes.accepted:
-            console.print(f"{len(outcomes.accepted)} were accepted before that; the same command goes on from there.")
+            _tell(f"{len(outcomes.accepted)} were accepted before that; the same command goes on from there.")
         return 1
     print_report(console, outcomes)
     return outcomes.exit_code
@@ -119,8 +119,22 @@ async def demo(url: str, credentials: Path) -> int:
     with as_file(files("carillon.sending") / "demo_recipients.csv") as path:
         job = Job(template="welcome", recipients=path, channel="email", link=None, url=url, credentials=credentials)
         code = await send(job)
-    Console().print(f"Read the mail at {url}/mailbox", highlight=False)
+    if code == 0:
+        Console().print(f"Read the mail at {url.rstrip('/')}/mailbox", highlight=False, markup=False, soft_wrap=True)
     return code
+
+
+def _tell(line: str, style: str = "") -> None:
+    """A failure, in one line whatever the width: for people beside the table, for programs apart from it."""
+    Console(stderr=True).print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def _of_credentials(error: Exception, job: Job) -> str:
+    if not isinstance(error, Refused) or error.status != 401:  # noqa: PLR2004
+        return ""
+    return (
+        f" What was shown stands in {job.credentials}; name the data folder of the Carillon at {job.url}: --data-dir."
+    )
 
 
 @asynccontextmanager
@@ -133,6 +147,8 @@ async def _connected(job: Job) -> AsyncIterator[tuple[Carillon, Contacts]]:
             f"{job.credentials}: {said}. Start Carillon (make up) here, or name its data folder: --data-dir."
         ) from None
     async with connect(job.url, token=credentials.application_token) as carillon:
+        if not await carillon.answers():
+            raise CannotSend(f"Nothing answers at {job.url}: start it with make up, or name its address with --url.")
         yield carillon, Contacts(carillon, credentials)
 
 
@@ -144,9 +160,13 @@ async def _accept_all(
     async def work() -> None:
         for row in rows:
             await _accept(job, carillon, contacts, row, outcomes)
-            progress.advance(bar)
+            progress.update(bar, advance=1, description=_accepted(outcomes))
 
     await together(work)
+
+
+def _accepted(outcomes: Outcomes) -> str:
+    return f"accepted ({len(outcomes.bad_rows)} bad)" if outcomes.bad_rows else "accepted"
 
 
 async def _accept(
@@ -157,14 +177,31 @@ async def _accept(
         return
     try:
         user_id = await contacts.find_or_make(row)
-        accepted, before = await carillon.notify(_body(job, row, user_id))
+        notification_id, before = await _notify(carillon, _body(job, row, user_id))
     except Refused as refusal:
         if refusal.status in {401, 403} or refusal.code == "template_not_found":
             raise
         outcomes.refused.append(BadRow(row.line, str(refusal)))
     else:
-        outcomes.accepted.add(accepted.notification_id)
+        outcomes.accepted.add(notification_id)
         outcomes.sent_before += before
+
+
+async def _notify(carillon: Carillon, body: dict[str, object]) -> tuple[UUID, bool]:
+    """The notification, and whether it was accepted before: also where Carillon's address was spelt otherwise then.
+
+    The request's id holds all that the row says. Another body for the same person differs in a default alone.
+    """
+    try:
+        accepted, before = await carillon.notify(body)
+    except Refused as refusal:
+        if refusal.code != "request_id_reused":
+            raise
+        found = await carillon.by_request(str(body["request_id"]))
+        if str(found.user_id) != body["user_id"]:
+            raise
+        return found.notification_id, True
+    return accepted.notification_id, before
 
 
 def _body(job: Job, row: Recipient, user_id: UUID) -> dict[str, object]:
@@ -175,7 +212,7 @@ def _body(job: Job, row: Recipient, user_id: UUID) -> dict[str, object]:
         "user_id": str(user_id),
         "template_code": job.template,
         "variables": {**defaults, **given},
-        "request_id": recipients.request_id(row, template=job.template, channel=job.channel, link=job.link or job.url),
+        "request_id": recipients.request_id(row, template=job.template, channel=job.channel, link=job.link),
     }
 
 

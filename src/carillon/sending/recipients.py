@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,24 +59,66 @@ def _opened(path: Path) -> Iterator[_Row | BadRow]:
         raise UnreadableFile(f"{path}: {error.strerror}.") from None
 
 
+class _Lines:
+    """Physical lines, of which those after the first of a record can be given back to be read again."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._again: deque[str] = deque()
+        self.taken: list[str] = []
+        self.number = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._again.popleft() if self._again else next(self._file)
+        self.taken.append(line)
+        self.number += 1
+        return line
+
+    def give_back(self) -> None:
+        left = self.taken[1:]
+        self._again.extendleft(reversed(left))
+        self.number -= len(left)
+
+
 def _rows(file: TextIO, path: Path) -> Iterator[_Row | BadRow]:
-    reader = csv.reader(file)
-    heading = [cell.strip() for cell in next(reader, [])]
+    lines = _Lines(file)
+    heading = [cell.strip() for cell in _record(lines)[0]]
     if "email" not in heading:
         raise UnreadableFile(f"{path}: the first line must name the columns, and one of them must be `email`.")
     if len(set(heading)) < len(heading) or "" in heading:
         raise UnreadableFile(f"{path}: the first line names a column twice, or not at all.")
     while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader)
-        except StopIteration:
+        lines.taken, line = [], lines.number + 1
+        cells, wrong = _record(lines)
+        if not lines.taken:
             return
-        except csv.Error as error:
-            yield BadRow(line, str(error))
-            continue
-        if any(cell.strip() for cell in cells):
+        if len(lines.taken) > 1 and (wrong or not _deliberate(lines.taken, cells, heading)):
+            yield BadRow(line, f"a quote is opened and not closed (lines {line}-{lines.number} look like one row)")
+            lines.give_back()
+        elif wrong:
+            yield BadRow(line, wrong)
+        elif any(cell.strip() for cell in cells):
             yield _Row(line, heading, cells)
+
+
+def _record(lines: _Lines) -> tuple[list[str], str]:
+    try:
+        return next(csv.reader(lines), []), ""
+    except csv.Error as error:
+        return [], str(error)
+
+
+def _deliberate(taken: list[str], cells: list[str], heading: list[str]) -> bool:
+    """Whether several lines are one row on purpose: every quote ends its cell, and no address has a line break."""
+    if len(cells) != len(heading) or len(cells[heading.index("email")].splitlines()) > 1:
+        return False
+    try:
+        return len(list(csv.reader(taken, strict=True))) == 1
+    except csv.Error:
+        return False
 
 
 def _recipient(line: int, heading: list[str], cells: list[str]) -> Recipient | BadRow:
@@ -91,7 +134,12 @@ def _recipient(line: int, heading: list[str], cells: list[str]) -> Recipient | B
     return Recipient(line, email, variables)
 
 
-def request_id(recipient: Recipient, *, template: str, channel: str, link: str) -> str:
-    """The same for the same row, template, channel and link, wherever it stands: sending again sends nothing."""
-    seed: list[Any] = [link, template, channel, recipient.email.lower(), sorted(recipient.variables.items())]
+def request_id(recipient: Recipient, *, template: str, channel: str, link: str | None) -> str:
+    """The same for the same row, template and channel, wherever it stands: sending again sends nothing.
+
+    `link` is what was asked for beside the file; it counts for a row without a link of its own. Where Carillon answers
+    never counts, however its address is spelt.
+    """
+    beside = "" if recipient.variables.get("link") else link or ""
+    seed: list[Any] = [beside, template, channel, recipient.email.lower(), sorted(recipient.variables.items())]
     return "send-" + hashlib.sha256(msgspec.json.encode(seed)).hexdigest()

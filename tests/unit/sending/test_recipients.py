@@ -61,6 +61,52 @@ def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path: Path) -> Non
     assert rows_of(tmp_path, b"\xef\xbb\xbfemail\nada@example.com\n") == [Recipient(2, "ada@example.com", {})]
 
 
+GRACE = Recipient(5, "grace@example.com", {"name": "Grace"})
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        b'Ada,"ada@example.com',
+        b'"Ada,ada@example.com',
+        b'Ada,"ada@example.com\nJoan,joan@example.com\nMary,"mary@example.com"',
+    ],
+)
+def test_a_stray_quote_costs_its_own_row_alone(tmp_path: Path, row: bytes) -> None:
+    tail = b"".join(b"P,p%d@example.com\n" % number for number in range(1_000))
+    found = rows_of(tmp_path, b"name,email\n" + row + b"\nGrace,grace@example.com\n" + tail)
+    bad = [each for each in found if isinstance(each, BadRow)]
+    assert [each.line for each in bad] == [2]
+    assert "lines 2-" in bad[0].reason
+    assert "a quote is opened and not closed" in bad[0].reason
+    assert len(found) == 2 + row.count(b"\n") + 1_000
+    assert found[-1] == Recipient(found[-1].line, "p999@example.com", {"name": "P"})
+    assert found[-1].line == len(found) + 1
+
+
+def test_people_between_two_stray_quotes_never_become_somebodys_name(tmp_path: Path) -> None:
+    found = rows_of(tmp_path, b'email,name\na@example.com,"Ada\nb@example.com,Bob\nc@example.com,"Cleo"\n')
+    assert [row.line for row in found] == [2, 3, 4]
+    assert found[1:] == [
+        Recipient(3, "b@example.com", {"name": "Bob"}),
+        Recipient(4, "c@example.com", {"name": "Cleo"}),
+    ]
+
+
+def test_a_cell_may_have_several_lines_in_quotes(tmp_path: Path) -> None:
+    found = rows_of(tmp_path, b'name,email\n"Ada\r\nof ""London""\n",ada@example.com\nGrace,grace@example.com\n')
+    assert found == [Recipient(2, "ada@example.com", {"name": 'Ada\r\nof "London"'}), GRACE]
+
+
+def test_the_link_beside_the_file_counts_for_rows_without_their_own_alone() -> None:
+    def of(own: str, beside: str | None) -> str:
+        row = Recipient(2, "ada@example.com", {"link": own})
+        return request_id(row, template="welcome", channel="email", link=beside)
+
+    assert of("https://example.com/1", None) == of("https://example.com/1", "https://example.com/2")
+    assert of("", None) != of("", "https://example.com/2")
+
+
 def test_the_request_id_depends_on_what_is_sent_and_not_on_where_the_row_stands() -> None:
     def of(line: int, order: str, template: str = "welcome", link: str = "") -> str:
         row = Recipient(line, "ada@example.com", {"order": order})
