@@ -31,10 +31,11 @@ SETTINGS: Final[Mapping[str, str]] = MappingProxyType(
         # Nobody replicates from here.
         "max_wal_senders": "0",
         "wal_level": "minimal",
-        # The log: no addresses from error details, the same clock everywhere.
+        # The log: no addresses from statements and error details, the same clock everywhere.
         "timezone": "UTC",
         "log_timezone": "UTC",
         "log_error_verbosity": "terse",
+        "log_min_error_statement": "panic",
         "log_line_prefix": "%m [%p] ",
         "log_checkpoints": "off",
     }
@@ -84,7 +85,7 @@ def install(folder: DataFolder, settings: Mapping[str, str]) -> Installation:
         shelter = shelter_for_root()
         binaries = reachable_binaries(binaries, user=user, shelter=shelter)
         if not folder.pointer.exists():
-            sweep(shelter)
+            sweep(shelter, folder)
     folder.rotate_log()
     return Installation(
         folder=folder,

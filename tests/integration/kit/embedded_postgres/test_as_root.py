@@ -122,7 +122,6 @@ async def test_removing_the_data_folder_really_starts_over_and_leaves_no_orphan_
     async with embedded_postgres(data_dir) as first:
         await query(first, "CREATE TABLE former ()")
     await asyncio.to_thread(shutil.rmtree, data_dir)
-    a_week_passes(home_of(first))
 
     async with embedded_postgres(data_dir) as second:
         assert await query(second, "SELECT to_regclass('former')::text") is None
@@ -132,18 +131,37 @@ async def test_removing_the_data_folder_really_starts_over_and_leaves_no_orphan_
     await remove_embedded_postgres(data_dir)
 
 
-async def test_a_removed_data_folder_is_not_swept_at_once(data_dir: Path) -> None:
+async def test_a_start_elsewhere_sweeps_a_removed_data_folder_after_a_week_only(private_folder: Path) -> None:
+    data_dir, elsewhere = private_folder / ".carillon", private_folder / "elsewhere"
     async with embedded_postgres(data_dir) as first:
         pass
     await asyncio.to_thread(shutil.rmtree, data_dir)
 
-    async with embedded_postgres(data_dir):
+    async with embedded_postgres(elsewhere):
         assert home_of(first).exists()
+    await remove_embedded_postgres(elsewhere)
+    a_week_passes(home_of(first))
+    async with embedded_postgres(elsewhere):
+        assert not home_of(first).exists()
 
-    await asyncio.to_thread(shutil.rmtree, home_of(first))
+    await remove_embedded_postgres(elsewhere)
 
 
-async def test_a_moved_data_folder_keeps_its_rows_although_another_takes_its_place(data_dir: Path) -> None:
+async def test_a_data_folder_that_kept_its_identity_finds_its_rows_again(private_folder: Path) -> None:
+    data_dir = private_folder / ".carillon"
+    async with embedded_postgres(data_dir) as postgres:
+        await query(postgres, "CREATE TABLE kept AS SELECT 42 AS answer")
+    (data_dir / "postgres").unlink()
+    (data_dir / "postgres.lock").unlink()
+
+    async with embedded_postgres(data_dir) as postgres:
+        assert await query(postgres, "SELECT answer FROM kept") == 42
+
+    await remove_embedded_postgres(data_dir)
+
+
+async def test_a_moved_data_folder_keeps_its_rows_although_another_takes_its_place(private_folder: Path) -> None:
+    data_dir = private_folder / ".carillon"
     async with embedded_postgres(data_dir) as postgres:
         await query(postgres, "CREATE TABLE kept AS SELECT 42 AS answer")
     moved = await asyncio.to_thread(data_dir.rename, data_dir.with_name("moved"))
@@ -154,6 +172,7 @@ async def test_a_moved_data_folder_keeps_its_rows_although_another_takes_its_pla
         assert await query(postgres, "SELECT answer FROM kept") == 42
 
     await remove_embedded_postgres(moved)
+    await remove_embedded_postgres(data_dir)
 
 
 async def test_a_copied_data_folder_never_shares_the_data_of_the_first(data_dir: Path) -> None:
