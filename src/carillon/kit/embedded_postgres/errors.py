@@ -2,12 +2,14 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 NEARLY_FULL_BYTES = 1024 * 1024
 QUOTED_LINES = 5
+NO_SPACE = re.compile(r"No space left|Disk quota exceeded|Check free disk space|could not (write|extend).*wrote only")
 OTHER_FOLDER = "set CARILLON_DATA_DIR to another folder"
 
 
@@ -46,7 +48,7 @@ def explain_os_error(error: OSError, folder: Path) -> EmbeddedPostgresError:
 
 def explain_output(what: str, output: str, *, folder: Path, log: Path) -> EmbeddedPostgresError:
     """Say why a PostgreSQL program ended, from what it printed and from the state of the disk."""
-    if "No space left" in output or _is_nearly_full(folder):
+    if NO_SPACE.search(output) or _is_nearly_full(folder):
         return _disk_full(folder)
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     quoted = " | ".join(lines[-QUOTED_LINES:]) or "it printed nothing"

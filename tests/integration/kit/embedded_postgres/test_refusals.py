@@ -9,6 +9,8 @@ from carillon.kit.embedded_postgres import EmbeddedPostgresError, embedded_postg
 from tests.integration.kit.embedded_postgres.conftest import query
 
 NO_SPACE = "could not write to file: No space left on device"
+WROTE_LESS = 'could not extend file "base/1/1259": wrote only 4096 of 8192 bytes at block 3'
+HINTED = 'could not extend file "base/1/1259"\nHINT:  Check free disk space.'
 
 
 async def refusal(data_dir: Path, **settings: str) -> str:
@@ -96,8 +98,11 @@ async def test_programs_of_another_machine_are_told_apart(data_dir: Path, stand_
     assert "do not run on this machine" in await refusal(data_dir)
 
 
-async def test_a_disk_that_is_full_for_initdb_is_named(data_dir: Path, stand_in: Callable[..., None]) -> None:
-    stand_in(postgres="echo postgres 18.0", initdb=f"echo 'initdb: error: {NO_SPACE}'; exit 1")
+@pytest.mark.parametrize("said", [NO_SPACE, WROTE_LESS, HINTED])
+async def test_a_disk_that_is_full_for_initdb_is_named(
+    data_dir: Path, stand_in: Callable[..., None], said: str
+) -> None:
+    stand_in(postgres="echo postgres 18.0", initdb=f"echo 'initdb: error: {said}'; exit 1")
 
     message = await refusal(data_dir)
 
