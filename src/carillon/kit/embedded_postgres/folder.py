@@ -61,8 +61,10 @@ class DataFolder:
         held = os.fstat(self.lock)
         try:
             found = self.lock_file.stat()
-        except OSError:
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError:  # a disk that does not answer is no removal
+            return True
         return (held.st_dev, held.st_ino) == (found.st_dev, found.st_ino)
 
     def identity(self) -> Identity:

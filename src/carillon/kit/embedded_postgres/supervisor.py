@@ -21,6 +21,7 @@ PORT_TRIES = 10
 RESTART_DELAYS_S = (0.0, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 MANY_DEATHS = 5
 DEATHS_WINDOW_S = 60.0
+FOLDER_CHECK_S = 5.0
 
 log = structlog.get_logger(__name__)
 
@@ -46,10 +47,10 @@ class Supervisor:
         raise EmbeddedPostgresError(f"found no free port on 127.0.0.1 for PostgreSQL in {PORT_TRIES} tries; try again")
 
     async def run(self) -> None:
-        """Bring the server back whenever it dies; returns never, raises EmbeddedPostgresError when it cannot."""
+        """Bring the server back whenever it dies; raises EmbeddedPostgresError when it cannot."""
         while True:
             if self._child is not None:
-                code = await self._child.wait()
+                code = await self._watch(self._child)
                 self._child = None
                 log.warning("embedded_postgres_died", exit_code=code)
                 self._count_death()
@@ -79,6 +80,12 @@ class Supervisor:
                 await asyncio.sleep(RETRY_S)
             else:
                 return
+
+    async def _watch(self, child: Child) -> int:
+        """Wait for the end of `child`, and look meanwhile whether its data folder is still there."""
+        while not await child.exited_within(FOLDER_CHECK_S):
+            await asyncio.to_thread(self._check_folder)
+        return await child.wait()
 
     async def _restart(self) -> None:
         """Start again, with growing pauses; the last failure is raised."""

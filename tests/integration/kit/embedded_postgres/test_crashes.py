@@ -184,7 +184,31 @@ async def test_a_server_that_keeps_dying_fails_the_context_with_the_reason(data_
         await kill_whenever_it_is_back()
 
 
-async def test_a_data_folder_removed_while_running_fails_the_context_and_a_new_start_is_fresh(data_dir: Path) -> None:
+async def test_a_data_folder_removed_while_running_ends_the_context_and_the_server(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carillon.kit.embedded_postgres.supervisor.FOLDER_CHECK_S", 0.1)
+    started: list[EmbeddedPostgres] = []
+    pids: list[int] = []
+
+    async def remove_while_running() -> None:
+        async with embedded_postgres(data_dir) as postgres, asyncio.timeout(30):
+            started.append(postgres)
+            pids.append(postgres.pid)
+            await asyncio.to_thread(shutil.rmtree, data_dir)
+            await asyncio.Event().wait()
+
+    with pytest.raises(EmbeddedPostgresError, match="was removed while PostgreSQL ran; start again"):
+        await remove_while_running()
+
+    assert not alive(pids[0])
+    await asyncio.to_thread(shutil.rmtree, started[0].pid_file.parents[1], ignore_errors=True)
+
+
+async def test_a_data_folder_removed_before_its_server_died_is_not_taken_back_and_a_new_start_is_fresh(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carillon.kit.embedded_postgres.supervisor.FOLDER_CHECK_S", 600)
     homes, observed = [], []
 
     async def remove_while_running() -> None:
