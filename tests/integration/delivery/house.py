@@ -104,7 +104,8 @@ class House:
 
     async def published(self, _request: web.Request) -> web.Response:
         if self.template is None:
-            return web.Response(status=404)
+            refusal = {"success": False, "error": "template_not_published", "message": "Nothing is published."}
+            return web.json_response(refusal, status=404)
         return web.Response(body=msgspec.json.encode(Envelope(self.template)), headers={"ETag": '"1"'})
 
     def publish_template(self, *, at_most_once: bool = False) -> None:

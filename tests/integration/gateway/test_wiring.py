@@ -53,7 +53,8 @@ async def contacts(request: web.Request) -> web.Response:
 
 async def published(request: web.Request) -> web.Response:
     code = request.match_info["code"]
-    return answer(template(code)) if code == "welcome" else web.json_response({"success": False}, status=404)
+    refusal = {"success": False, "error": "template_not_found", "message": "There is no such template."}
+    return answer(template(code)) if code == "welcome" else web.json_response(refusal, status=404)
 
 
 async def fine(_: web.Request) -> web.Response:
