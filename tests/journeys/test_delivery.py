@@ -47,6 +47,26 @@ async def test_register_template_notify_push_delivered(client: Client, fcm: Fake
     assert push["notification"]["title"] == "Hello Ada"
 
 
+async def test_a_person_is_written_to_in_their_language_or_the_nearest_there_is(client: Client, smtp: FakeSmtp) -> None:
+    user = await client.register(locale="pt-BR")
+    code = await client.publish()
+    await client.publish_more(code, language="pt", subject="Oi {{ name }}", body_text="Veja {{ link }}.")
+
+    accepted = await client.notify(user["user_id"], code)
+    assert (await client.settled(accepted.data["notification_id"]))["status"] == "delivered"
+    assert [mail.message["Subject"] for mail in smtp.to(user["email"])] == ["Oi Ada"]
+
+    url = f"{client.platform.users}/api/v1/users/{user['user_id']}"
+    assert (await client.call("PATCH", url, token=client.admin, json={"locale": "de"})).data["locale"] == "de"
+
+    async def in_the_default_language() -> bool:
+        again = await client.notify(user["user_id"], code)
+        await client.settled(again.data["notification_id"])
+        return bool(smtp.to(user["email"])[-1].message["Subject"] == "Hello Ada")
+
+    await eventually(in_the_default_language, within=10, says="the change reaches the worker")
+
+
 async def test_opted_out_is_accepted_and_ends_suppressed_with_the_reason(client: Client, smtp: FakeSmtp) -> None:
     user = await client.register(preferences={"email": False, "push": True})
     code = await client.publish()

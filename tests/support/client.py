@@ -54,6 +54,7 @@ class Client:
         email: str | None = None,
         push_token: str | None = None,
         preferences: dict[str, bool] | None = None,
+        locale: str | None = None,
     ) -> dict[str, Any]:
         """A new user; by default both channels are opted in."""
         body = {
@@ -62,6 +63,7 @@ class Client:
             "push_token": push_token,
             "preferences": preferences or {"email": True, "push": True},
             "password": PASSWORD,
+            "locale": locale,
         }
         user: dict[str, Any] = (await self.call("POST", f"{self.platform.users}/api/v1/users/", json=body)).data
         return user
@@ -85,6 +87,14 @@ class Client:
         published = await self.call("POST", url, token=self.admin)
         assert published.status == 200, published.body
         return code
+
+    async def publish_more(self, code: str, channel: str = "email", **fields: Any) -> None:
+        """One more version of a template, published."""
+        url = f"{self.platform.templates}/api/v1/templates/{code}/versions"
+        made = await self.call("POST", url, token=self.admin, json={"channel": channel, **fields})
+        assert made.status == 201, made.body
+        published = await self.call("POST", f"{url}/{made.data['version']}/publish", token=self.admin)
+        assert published.status == 200, published.body
 
     async def notify(self, user_id: str, code: str, channel: str = "email", **fields: Any) -> Answer:
         body = {

@@ -23,7 +23,6 @@ class DeliveryRequested(msgspec.Struct, frozen=True, kw_only=True):
     variables: dict[str, Any]
     priority: int
     category: str | None = None
-    language: str | None = None
     metadata: dict[str, Any] | None = None
     accepted_at: datetime
     correlation_id: str

@@ -97,6 +97,7 @@ class NewPerson:
     choices: ChannelChoices
     push_token: str | None
     attributes: dict[str, Any]
+    locale: str | None
 
 
 @dataclass(frozen=True, slots=True)

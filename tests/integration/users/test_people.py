@@ -113,3 +113,43 @@ async def test_a_parameter_that_makes_no_sense_is_refused(api: UsersApi) -> None
 
         assert (answer.status, answer.body["error"]) == (422, "validation_failed"), query
         assert answer.body["details"][0]["field"] == query.partition("=")[0]
+
+
+async def test_a_language_is_given_on_joining_changed_later_and_told_to_who_delivers(api: UsersApi) -> None:
+    ada, token = await api.someone(locale="pt-BR")
+    path, worker = f"/v1/users/{ada['user_id']}", api.service_token("email_worker")
+
+    async def told() -> str | None:
+        found = await api.call("GET", f"{path}/contact?channel=email", token=worker)
+        locale: str | None = found.data["locale"]
+        return locale
+
+    assert (ada["locale"], await told()) == ("pt-BR", "pt-BR")
+    changed = await api.call("PATCH", path, token=token, body={"locale": "fr"})
+    assert (changed.data["locale"], changed.data["version"], await told()) == ("fr", ada["version"] + 1, "fr")
+    unset = await api.call("PATCH", path, token=await api.admin(), body={"locale": None})
+    assert (unset.data["locale"], await told()) == (None, None)
+
+
+async def test_a_contact_brings_a_language_only_when_new(api: UsersApi) -> None:
+    admin, body = await api.admin(), {"email": "bob@example.com", "locale": "de"}
+
+    made = await api.call("POST", "/v1/contacts", token=admin, body=body)
+    found = await api.call("POST", "/v1/contacts", token=admin, body={**body, "locale": "fr"})
+
+    assert (made.status, made.data["locale"], found.status, found.data["locale"]) == (201, "de", 200, "de")
+
+
+async def test_a_language_that_is_none_is_refused_and_somebody_elses_is_not_to_be_found(
+    api: UsersApi, sql: asyncpg.Connection
+) -> None:
+    ada, token = await api.someone()
+    bob, _ = await api.someone()
+
+    for body in ({"locale": "pt_BR"}, {"locale": ""}, {"locale": "x" * 99}, {}, {"name": "Eve"}):
+        refused = await api.call("PATCH", f"/v1/users/{ada['user_id']}", token=token, body=body)
+        assert refused.status == 422, body
+    other = await api.call("PATCH", f"/v1/users/{bob['user_id']}", token=token, body={"locale": "de"})
+
+    assert (other.status, other.body["error"]) == (404, "user_not_found")
+    assert await sql.fetchval("SELECT count(*) FROM users.outbox") == 0

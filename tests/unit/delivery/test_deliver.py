@@ -175,12 +175,12 @@ async def test_the_category_of_the_template_decides_where_the_request_names_none
     assert [category for _, _, category in world.contacts.asked] == ["newsletter", "urgent"]
 
 
-async def test_the_language_is_the_one_asked_for_else_the_persons_own(world: World) -> None:
+async def test_the_language_is_the_persons_own(world: World) -> None:
     for language in ("pt-BR", "fr"):
         world.templates.publish(language=language, content=Content(subject=language, body_text="x"))
     brazilian = world.person(locale="pt_BR.UTF-8")
-    for work in (world.work(brazilian), world.work(brazilian, language="fr"), world.work(world.person(locale="??"))):
-        await one(world, work)
+    for person in (brazilian, world.person(locale="fr"), world.person(locale="??")):
+        await one(world, world.work(person))
 
     assert [subject for _, subject in world.provider.sent] == ["pt-BR", "fr", "Hello Ada"]
 

@@ -54,7 +54,7 @@ async def _contact(work: Work, trail: Trail, tools: Tools) -> Contact | Undelive
     request = work.request
     category = request.category
     if category is None:
-        template = (await _published(work, request.language, tools)).value
+        template = (await _published(work, None, tools)).value
         category = template.category if template else None
     try:
         found = await tools.contacts.look_up(request.user_id, tools.channel.name, category)
@@ -68,7 +68,7 @@ async def _contact(work: Work, trail: Trail, tools: Tools) -> Contact | Undelive
 
 
 async def _template(work: Work, contact: Contact, tools: Tools) -> PublishedTemplate | None:
-    return (await _published(work, work.request.language or language_of(contact.locale), tools)).value
+    return (await _published(work, language_of(contact.locale), tools)).value
 
 
 async def _published(work: Work, language: str | None, tools: Tools) -> Found[PublishedTemplate | None]:

@@ -1,4 +1,4 @@
-"""Changes of preferences and devices; each is announced after its commit, and forgotten here at once."""
+"""Changes of preferences, devices and locale; each is announced after its commit, and forgotten here at once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from uuid import UUID
 from carillon.contracts.preferences import Choices
 from carillon.contracts.users import DeviceGone
 from carillon.kit.errors import invalid
-from carillon.users.domain import MOST_CATEGORIES, Preferences
+from carillon.users.domain import MOST_CATEGORIES, Preferences, User
 from carillon.users.errors import TooManyCategories, UnknownUser
 
 
@@ -37,6 +37,12 @@ class DeviceKeeper(Protocol):
     async def put_push_token(self, user_id: UUID, token: str | None, *, actor_id: UUID, anyone: bool) -> bool: ...
 
     async def mark_gone(self, user_id: UUID, token: str, reason: str, *, actor_id: UUID) -> bool: ...
+
+
+class LocaleKeeper(Protocol):
+    """Answers None for a user that there is not, or that `actor_id` may not change."""
+
+    async def set_locale(self, user_id: UUID, locale: str | None, *, actor_id: UUID, anyone: bool) -> User | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +96,17 @@ async def adjust_preferences(
         raise UnknownUser
     changed(user_id)
     return kept
+
+
+async def change_locale(
+    user_id: UUID, locale: str | None, *, by: Actor, keeper: LocaleKeeper, changed: Changed
+) -> User:
+    """Raises UnknownUser."""
+    user = await keeper.set_locale(user_id, locale, actor_id=by.actor_id, anyone=by.anyone)
+    if user is None:
+        raise UnknownUser
+    changed(user_id)
+    return user
 
 
 async def put_push_token(

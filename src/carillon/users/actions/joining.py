@@ -34,6 +34,7 @@ class Joining:
     password: str
     push_token: str | None
     preferences: ChannelChoices | None
+    locale: str | None
 
 
 async def register(joining: Joining, *, people: People, passwords: Hasher, mode: RegistrationMode) -> User:
@@ -47,6 +48,7 @@ async def register(joining: Joining, *, people: People, passwords: Hasher, mode:
         choices=joining.preferences or ChannelChoices(),
         push_token=joining.push_token,
         attributes={},
+        locale=joining.locale,
     )
     made = await people.add(person, actor_id=None, action="user_registered")
     if made is None:
@@ -55,7 +57,7 @@ async def register(joining: Joining, *, people: People, passwords: Hasher, mode:
 
 
 async def ensure_contact(
-    email: str, *, name: str | None, attributes: dict[str, Any], people: People, actor_id: UUID
+    email: str, *, name: str | None, attributes: dict[str, Any], locale: str | None, people: People, actor_id: UUID
 ) -> tuple[User, bool]:
     """The person of this address as they are, or a new one without a password; the second value: whether it is new."""
     known_as = address(email)
@@ -66,6 +68,7 @@ async def ensure_contact(
         choices=ChannelChoices(),
         push_token=None,
         attributes=checked_attributes(attributes),
+        locale=locale,
     )
     if found := await people.user_by_email(known_as.key):
         return found, False

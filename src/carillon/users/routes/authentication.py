@@ -9,6 +9,7 @@ from litestar import Response, get
 from litestar.params import JSONBody
 from msgspec import Meta
 
+from carillon.contracts.templates import Language
 from carillon.contracts.users import Introspection, PushToken, TokenToIntrospect
 from carillon.kit.errors import Unavailable
 from carillon.kit.http.access import ANYONE, ApiRequest
@@ -55,6 +56,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             "password": "correct horse battery",
             "push_token": "fcm-token",
             "preferences": {"email": True, "push": False},
+            "locale": "pt-BR",
         },
     )
 
@@ -63,6 +65,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     password: Annotated[str, Meta(min_length=8, max_length=256, pattern=_SOUND, examples=["correct horse battery"])]
     push_token: PushToken | None = None
     preferences: ChannelChoices | None = None
+    locale: Language | None = None
 
 
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,7 +92,7 @@ class AccessGranted(msgspec.Struct, frozen=True):
 async def register_user(request: ApiRequest, data: JSONBody[Registration]) -> Response[Envelope[User]]:
     here = resources(request)
     headers = await _counted(here, "registrations", client_address(request), here.settings.registrations_per_minute)
-    joining = Joining(data.name, data.email, data.password, data.push_token, data.preferences)
+    joining = Joining(data.name, data.email, data.password, data.push_token, data.preferences, data.locale)
     user = await register(joining, people=here.people, passwords=here.passwords, mode=here.settings.registration)
     return Response(Envelope(user, "registered"), status_code=201, headers=headers)
 

@@ -1,4 +1,4 @@
-"""Users seen: oneself, one, many; and contacts made by those who write to them."""
+"""Users seen: oneself, one, many; their language; and contacts made by those who write to them."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar
@@ -8,26 +8,39 @@ import msgspec
 from litestar import Response
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
+from carillon.contracts.templates import Language
 from carillon.kit.http.access import SIGNED_IN, ApiRequest, owner_or
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.routing import endpoint
+from carillon.users.actions.changing import change_locale
 from carillon.users.actions.joining import ensure_contact
 from carillon.users.domain import Search, Status, User, email_key
 from carillon.users.errors import UnknownUser
 from carillon.users.routes.authentication import Email, Name
-from carillon.users.routes.resources import READ, TAG, WRITE, resources
+from carillon.users.routes.resources import READ, TAG, WRITE, actor, resources
 
 _LITERAL = QueryParameter(max_length=320, pattern=r"^[^\x00]*$", description="Part of it, in any case")
 
 
 class ContactWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Body of `POST /contacts`. An existing person is answered as they are: name and attributes are for a new one."""
+    """Body of `POST /contacts`. An existing person is answered as they are: the rest is for a new one."""
 
-    EXAMPLES: ClassVar[Any] = ({"email": "ada@example.com", "name": "Ada Lovelace", "attributes": {"plan": "free"}},)
+    EXAMPLES: ClassVar[Any] = (
+        {"email": "ada@example.com", "name": "Ada Lovelace", "attributes": {"plan": "free"}, "locale": "pt-BR"},
+    )
 
     email: Email
     name: Name | None = None
     attributes: dict[str, Any] | None = None
+    locale: Language | None = None
+
+
+class PartOfUser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of PATCH, which takes the locale alone for now: the language to write in; null is the default one."""
+
+    EXAMPLES: ClassVar[Any] = ({"locale": "pt-BR"}, {"locale": None})
+
+    locale: Language | None
 
 
 @endpoint("GET", "/users/me", needs=SIGNED_IN, says="The user whose token this is", errors=(404,), tag=TAG)
@@ -38,6 +51,13 @@ async def me(request: ApiRequest) -> Envelope[User]:
 @endpoint("GET", "/users/{user_id:uuid}", needs=owner_or(READ), says="One user", errors=(404,), tag=TAG)
 async def one_user(request: ApiRequest, user_id: FromPath[UUID]) -> Envelope[User]:
     return Envelope(await _seen(request, user_id))
+
+
+@endpoint("PATCH", "/users/{user_id:uuid}", needs=owner_or(WRITE), says="Change the locale", errors=(404,), tag=TAG)
+async def patch_user(request: ApiRequest, user_id: FromPath[UUID], data: JSONBody[PartOfUser]) -> Envelope[User]:
+    here = resources(request)
+    user = await change_locale(user_id, data.locale, by=actor(request), keeper=here.people, changed=here.changes)
+    return Envelope(user, "changed")
 
 
 @endpoint("GET", "/users", needs=READ, says="Users, the newest first", tag=TAG)
@@ -63,6 +83,7 @@ async def put_contact(request: ApiRequest, data: JSONBody[ContactWanted]) -> Res
         data.email,
         name=data.name,
         attributes=data.attributes or {},
+        locale=data.locale,
         people=resources(request).people,
         actor_id=request.auth.caller_id,
     )
@@ -77,4 +98,4 @@ async def _seen(request: ApiRequest, user_id: UUID) -> User:
     return user
 
 
-HANDLERS = [me, one_user, list_users, put_contact]
+HANDLERS = [me, one_user, patch_user, list_users, put_contact]

@@ -5,7 +5,7 @@ from uuid import UUID
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
 from carillon.users.domain import ChannelChoices, NewPerson, Search, User
-from carillon.users.store.changes import audit
+from carillon.users.store.changes import audit, touch
 from carillon.users.store.devices import give_push_token, lock_for_token
 
 _USER = """
@@ -30,7 +30,8 @@ _PAGE = f"""
 """  # noqa: S608 - made of constants
 _INSERT = """
 WITH made AS (
-    INSERT INTO users.users (id, name, email, email_key, password_hash, attributes) VALUES ($1, $2, $3, $4, $5, $6)
+    INSERT INTO users.users (id, name, email, email_key, password_hash, attributes, locale)
+    VALUES ($1, $2, $3, $4, $5, $6, $9)
     ON CONFLICT (email_key) DO NOTHING RETURNING id
 ), preferences AS (
     INSERT INTO users.notification_preferences (user_id, email, push) SELECT id, $7, $8 FROM made
@@ -40,6 +41,7 @@ WITH made AS (
 )
 SELECT id FROM made
 """
+_SET_LOCALE = "UPDATE users.users SET locale = $2 WHERE id = $1"
 
 
 class People:
@@ -53,7 +55,7 @@ class People:
         async with self._database.transaction() as connection:
             user_id: UUID | None = await connection.fetchval(
                 _INSERT, uuid7(), person.name, person.address.shown, person.address.key, person.password_hash,
-                person.attributes, person.choices.email, person.choices.push,
+                person.attributes, person.choices.email, person.choices.push, person.locale,
             )  # fmt: skip
             if user_id is None:
                 return None
@@ -61,6 +63,15 @@ class People:
                 await lock_for_token(connection, user_id, person.push_token)
                 await give_push_token(connection, user_id, person.push_token)
             await audit(connection, action, actor_id=actor_id or user_id, subject_id=user_id)
+            return await _visible(connection, user_id)
+
+    async def set_locale(self, user_id: UUID, locale: str | None, *, actor_id: UUID, anyone: bool) -> User | None:
+        """None when there is none, or none that `actor_id` may change."""
+        async with self._database.transaction() as connection:
+            touched = await touch(connection, user_id, actor_id=actor_id, anyone=anyone, action="locale_changed")
+            if touched is None:
+                return None
+            await connection.execute(_SET_LOCALE, user_id, locale)
             return await _visible(connection, user_id)
 
     async def user(self, user_id: UUID, *, seen_by: UUID, sees_all: bool) -> User | None:
