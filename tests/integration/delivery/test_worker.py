@@ -131,7 +131,7 @@ async def test_a_temporary_refusal_ends_as_a_dead_letter_with_all_attempts_told(
     request = neighbours.request(neighbours.person("busy@example.com"))
     async with neighbours.worker(max_attempts=3):
         await neighbours.publish(request)
-        await eventually(lambda: neighbours.dead, within=30)
+        await eventually(lambda: neighbours.dead and neighbours.told(request, "failed"), within=60)
 
     assert neighbours.status(request) == "failed"
     assert neighbours.smtp.attempts.count("busy@example.com") == 3
