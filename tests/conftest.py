@@ -3,10 +3,20 @@
 import shutil
 from collections.abc import AsyncIterator, Iterator
 
+import hypothesis
 import pytest
 
 from carillon.kit.embedded_postgres.home import SHELTERS, read_owner
 from tests.support import servers
+
+# A busy machine is no bug: examples have no deadline, as on CI.
+hypothesis.settings.register_profile(
+    "unhurried",
+    parent=hypothesis.settings(),
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)
