@@ -201,10 +201,13 @@ def _share_alone(per_minute: int, *, strict: bool) -> int:
 
 
 @contextlib.asynccontextmanager
-async def redis_limits(url: str, *, prefix: str) -> AsyncIterator[RedisLimits]:
-    """`redis://host:port/db`; opens also while the server is away. `prefix` begins every key."""
+async def redis_limits(url: str, *, prefix: str, seconds: float = _REDIS_SECONDS) -> AsyncIterator[RedisLimits]:
+    """`redis://host:port/db`; opens also while the server is away. `prefix` begins every key.
+
+    A server that does not answer within `seconds` counts as away.
+    """
     client = redis.asyncio.Redis.from_url(
-        url, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS, retry=Retry(NoBackoff(), 0)
+        url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=Retry(NoBackoff(), 0)
     )
     try:
         yield RedisLimits(client, prefix=prefix)

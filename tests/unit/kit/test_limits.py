@@ -138,8 +138,8 @@ async def shared(redis_server: RedisServer, request: pytest.FixtureRequest) -> A
     """Two processes' worth, of a prefix that no other test uses."""
     prefix = f"{request.node.name}:"
     async with (
-        redis_limits(redis_server.url, prefix=prefix) as one,
-        redis_limits(redis_server.url, prefix=prefix) as two,
+        redis_limits(redis_server.url, prefix=prefix, seconds=20) as one,
+        redis_limits(redis_server.url, prefix=prefix, seconds=20) as two,
     ):
         yield [one, two]
 
