@@ -7,6 +7,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from carillon.kit.errors import Problem
 from carillon.kit.http.envelope import failure
+from carillon.kit.http.gathered import Gathered
 from carillon.kit.ids import uuid7
 from carillon.kit.telemetry import correlation
 
@@ -45,7 +46,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(Gathered(transport, self.loop))  # type: ignore[arg-type]
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
