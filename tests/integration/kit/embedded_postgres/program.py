@@ -6,6 +6,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def become(uid: int, shelter: Path) -> None:
 
 
 def main() -> None:
+    # As under a terminal: a test run in the background of a script has Ctrl-C ignored, and its children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     data_dir, *uid = sys.argv[1:]
     if uid:
         become(int(uid[0]), Path(data_dir).with_name("programs"))
