@@ -22,7 +22,7 @@ from carillon.kit.broker.postgres.schema import end_leases as end_broker_leases
 from carillon.kit.broker.postgres.schema import migrate_broker
 from carillon.kit.embedded_postgres import embedded_postgres, ensure_role_and_schema
 from carillon.kit.service import Service, bind, serve
-from carillon.kit.settings import Settings, load
+from carillon.kit.settings import Settings, load, variable
 from carillon.kit.telemetry.logs import LogFormat, LogLevel
 from carillon.services import SERVICES, Entry
 
@@ -129,8 +129,9 @@ async def _databases(data_dir: Path, read: dict[str, Settings]) -> AsyncIterator
         yield {name: _with_addresses(it, urls[name], urls["broker"]) for name, it in read.items()}, set(urls.values())
 
 
-def _addresses(settings: Settings) -> tuple[str, ...]:
-    return tuple(getattr(settings, field, "") for field in ("database_url", "broker_url"))
+def _addresses(settings: Settings) -> tuple[str, str]:
+    """The database's and the broker's; empty where the service has none."""
+    return getattr(settings, "database_url", ""), getattr(settings, "broker_url", "")
 
 
 def _with_addresses(settings: Settings, database_url: str, broker_url: str) -> Settings:
@@ -142,7 +143,7 @@ def _with_addresses(settings: Settings, database_url: str, broker_url: str) -> S
 
 async def _prepare(known: dict[str, Any], embedded: set[str], address: Address) -> None:
     """Schemas, secrets and the first templates: idempotent, and done before anything answers."""
-    brokers = {url for settings in known.values() for url in _addresses(settings)[1:] if url.startswith("postgres")}
+    brokers = {url for _, url in map(_addresses, known.values()) if url.startswith("postgres")}
     for url in brokers:
         await migrate_broker(url)
     for name, entry in _entries().items():
@@ -153,12 +154,12 @@ async def _prepare(known: dict[str, Any], embedded: set[str], address: Address) 
     carillon.simulators.app.ensure_service_account(_account(address.data_dir), address.url)
 
 
-async def _end_leases(known: dict[str, Settings], brokers: set[str], embedded: set[str]) -> None:
+async def _end_leases(known: dict[str, Any], brokers: set[str], embedded: set[str]) -> None:
     """The owner of the data folder is alone: what its database says to be in hand died with the owner before."""
     for url in brokers & embedded:
         await end_broker_leases(url)
     for name, entry in _entries().items():
-        if entry.end_leases is not None and embedded.issuperset(_addresses(known[name])[:1]):
+        if entry.end_leases is not None and known[name].database_url in embedded:
             await entry.end_leases(known[name])
 
 
@@ -169,12 +170,11 @@ def _build(known: dict[str, Any], smtp: socket.socket) -> list[Service]:
 
 def unknown_variables() -> list[str]:
     """`CARILLON_*` variables that nobody reads: most often a spelling mistake."""
-    platform = {f"CARILLON_{field}".upper() for field in PlatformSettings.__struct_fields__}
-    known = platform | {
-        f"CARILLON_{prefix}{field}".upper()
+    known = {variable("", field) for field in PlatformSettings.__struct_fields__} | {
+        variable(service, field)
         for name, entry in _entries().items()
         for field in entry.settings.__struct_fields__
-        for prefix in (f"{name}_", "")
+        for service in (name, "")
     }
     return sorted(name for name in os.environ if name.startswith("CARILLON_") and name not in known)
 

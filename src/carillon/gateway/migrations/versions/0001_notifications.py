@@ -89,7 +89,3 @@ STATEMENTS = (
 def upgrade() -> None:
     for statement in STATEMENTS:
         op.execute(statement)
-
-
-def downgrade() -> None:
-    raise NotImplementedError("Histories go forward only: write the next revision instead.")
