@@ -94,8 +94,15 @@ class DeviceGone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(max_length=2000, pattern=r"\A[^\x00]*\Z")]
 
 
-class UserChanged(msgspec.Struct, frozen=True):
-    """Event on `users.events`: drop what is remembered of this user."""
+class UserChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """Event on `users.events`: drop what is remembered of this user, or of this application.
+
+    `token_version`: access tokens of an older version are void. `ended_sessions`: so are those of these sessions.
+    `tokens_changed`: opaque tokens of this owner are to be verified anew.
+    """
 
     user_id: UUID
     version: int
+    token_version: int | None = None
+    ended_sessions: list[UUID] = []
+    tokens_changed: bool = False

@@ -22,7 +22,7 @@ from carillon.kit.settings import SettingsError
 from carillon.users.actions.authenticating import Identification
 from carillon.users.actions.founding import found
 from carillon.users.actions.looking_up import LookUps
-from carillon.users.domain import Address, address
+from carillon.users.domain.people import Address, address
 from carillon.users.loops import Changes, announce, listen, tidy
 from carillon.users.providers.access_tokens import AccessTokens, read_signing_key
 from carillon.users.providers.installation import Installation, ensure_signing_key

@@ -74,7 +74,7 @@ class House:
         await self.broker.publish([Message(queue, msgspec.json.encode(request)) for request in requests])
 
     async def announce(self, user_id: UUID) -> None:
-        await self.broker.announce("users.events", msgspec.json.encode(UserChanged(user_id, 2)))
+        await self.broker.announce("users.events", msgspec.json.encode(UserChanged(user_id=user_id, version=2)))
 
     def status(self, request: DeliveryRequested) -> str | None:
         """The last word on a notification: an ending, where one was told."""

@@ -74,7 +74,7 @@ async def test_every_change_is_announced_with_its_version(
 
         await eventually(told)
 
-    assert heard == [UserChanged(UUID(ada["user_id"]), version) for version in (2, 3, 4)]
+    assert heard == [UserChanged(user_id=UUID(ada["user_id"]), version=version) for version in (2, 3, 4)]
 
 
 async def test_what_was_committed_before_a_crash_is_announced_by_the_next_process(
@@ -85,7 +85,7 @@ async def test_what_was_committed_before_a_crash_is_announced_by_the_next_proces
         await api.call("PATCH", f"/v1/users/{ada['user_id']}/preferences", token=token, body={"email": False})
 
     async with running(settings, tmp_path) as (_, service), looping(service, "announce"):
-        await eventually(lambda: heard == [UserChanged(UUID(ada["user_id"]), 2)])
+        await eventually(lambda: heard == [UserChanged(user_id=UUID(ada["user_id"]), version=2)])
 
 
 async def test_another_process_forgets_who_changed_here(settings: UsersSettings, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ async def test_when_too_many_sign_in_at_once_some_are_sent_away_and_not_counted_
         assert guesses[:29] == [401] * 29
 
 
-async def test_a_session_that_was_ended_and_a_user_who_was_disabled_are_out(
+async def test_a_session_that_was_ended_and_a_user_who_was_suspended_are_out(
     settings: UsersSettings, tmp_path: Path, sql: asyncpg.Connection
 ) -> None:
     attentive = msgspec.structs.replace(settings, remembered_token_seconds=0)
@@ -126,7 +126,7 @@ async def test_a_session_that_was_ended_and_a_user_who_was_disabled_are_out(
         assert (await api.call("GET", "/v1/users/me", token=again)).status == 401
 
         again = (await api.log_in(user["email"])).data["access_token"]
-        await sql.execute("UPDATE users.users SET status = 'disabled' WHERE id = $1", UUID(user["user_id"]))
+        await sql.execute("UPDATE users.users SET status = 'suspended' WHERE id = $1", UUID(user["user_id"]))
         assert (await api.call("GET", "/v1/users/me", token=again)).status == 401
         assert (await api.log_in(user["email"])).status == 401
 

@@ -171,7 +171,7 @@ async def test_an_opt_out_is_seen_as_soon_as_it_is_announced(
     await client.contact(other, "email", None)
     users.people[user_id] = person(user_id, NO)
 
-    broker.events.put_nowait(Announced("users.events", msgspec.json.encode(UserChanged(user_id, 2))))
+    broker.events.put_nowait(Announced("users.events", msgspec.json.encode(UserChanged(user_id=user_id, version=2))))
 
     async def refused_everywhere() -> bool:
         seen = [await client.contact(user_id, "email", category) for category in (None, "news")]

@@ -11,7 +11,9 @@ from carillon.kit.auth import CallerKind
 from carillon.kit.errors import Unavailable
 from carillon.kit.ids import uuid7
 from carillon.users.actions.founding import KnownCredentials
-from carillon.users.domain import Account, Address, OpaqueToken, Person, SessionState
+from carillon.users.domain.people import Address
+from carillon.users.domain.preferences import Person
+from carillon.users.domain.tokens import Account, OpaqueToken, SessionState
 
 
 @dataclass

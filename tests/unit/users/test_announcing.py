@@ -9,7 +9,7 @@ import pytest
 from carillon.kit.broker.port import BrokerUnavailable
 from carillon.kit.ids import uuid7
 from carillon.users.actions.announcing import announce_batch
-from carillon.users.domain import WaitingEvent
+from carillon.users.domain.events import WaitingEvent
 
 
 @dataclass

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from carillon.kit.errors import Unauthenticated, Unavailable
 from carillon.kit.ids import uuid7
 from carillon.users.actions.authenticating import Identification, introspect, secret_hash
-from carillon.users.domain import OpaqueParts, OpaqueToken, SessionState, opaque_text
+from carillon.users.domain.tokens import OpaqueParts, OpaqueToken, SessionState, opaque_text
 from carillon.users.providers.access_tokens import AccessTokens
 from tests.unit.users.fakes import FakeCredentials
 

@@ -13,18 +13,9 @@ from carillon.contracts.preferences import Choices
 from carillon.contracts.users import Device
 from carillon.kit.errors import Invalid
 from carillon.kit.ids import uuid7
-from carillon.users.domain import (
-    ONE_LINE,
-    OpaqueParts,
-    Person,
-    address,
-    checked_attributes,
-    contact_of,
-    email_key,
-    granted,
-    opaque_parts,
-    opaque_text,
-)
+from carillon.users.domain.people import ONE_LINE, address, checked_attributes, email_key
+from carillon.users.domain.preferences import Person, contact_of
+from carillon.users.domain.tokens import OpaqueParts, granted, opaque_parts, opaque_text
 
 permissions = st.sampled_from(["users:read", "users:write", "users:*", "notifications:send", "notifications:*", "*"])
 
@@ -185,7 +176,7 @@ def test_a_contact_shows_only_what_its_channel_needs() -> None:
         ({"suppressed": True}, "suppressed_address", "channel_default"),
         ({"devices": []}, "channel_default", "unreachable"),
         ({"email": None}, "unreachable", "channel_default"),
-        ({"status": "disabled"}, "unreachable", "unreachable"),
+        ({"status": "suspended"}, "unreachable", "unreachable"),
     ],
 )
 def test_what_keeps_one_channel_from_a_person_leaves_the_other(

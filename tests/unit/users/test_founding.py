@@ -11,7 +11,8 @@ import pytest
 from carillon.kit.settings import SettingsError
 from carillon.users.actions.authenticating import secret_hash
 from carillon.users.actions.founding import APPLICATION, SERVICES, found
-from carillon.users.domain import address, opaque_parts
+from carillon.users.domain.people import address
+from carillon.users.domain.tokens import opaque_parts
 from carillon.users.providers import secret_files
 from carillon.users.providers.installation import Installation, ensure_signing_key
 from tests.unit.users.fakes import FakeFoundations, FakeKeeper, FakePasswords

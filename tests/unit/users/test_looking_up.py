@@ -10,7 +10,7 @@ from carillon.contracts.preferences import Choices
 from carillon.kit.errors import Unavailable
 from carillon.kit.ids import uuid7
 from carillon.users.actions.looking_up import LookUps
-from carillon.users.domain import Person
+from carillon.users.domain.preferences import Person
 from carillon.users.errors import UnknownUser
 from carillon.users.loops import Changes
 from tests.unit.users.fakes import FakePeople

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from carillon.kit.ids import uuid7
 from carillon.users.actions.signing_in import sign_in
-from carillon.users.domain import Account
+from carillon.users.domain.tokens import Account
 from carillon.users.errors import WrongCredentials
 from carillon.users.providers.access_tokens import AccessTokens
 from tests.unit.users.fakes import FakeCredentials, FakePasswords
@@ -20,7 +20,7 @@ def credentials() -> FakeCredentials:
     return FakeCredentials(
         accounts={
             "ada@example.com": ADA,
-            "off@example.com": Account(uuid7(), "disabled", "hash of secret", 1, ()),
+            "off@example.com": Account(uuid7(), "suspended", "hash of secret", 1, ()),
             "contact@example.com": Account(uuid7(), "active", None, 1, ()),
         }
     )

@@ -7,7 +7,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from carillon.users.domain import WaitingEvent
+from carillon.users.domain.events import WaitingEvent
 
 _log = structlog.get_logger()
 LEASE_SECONDS = 10.0

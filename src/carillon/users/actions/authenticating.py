@@ -11,7 +11,7 @@ import structlog
 from carillon.contracts.users import OPAQUE_PREFIX, Introspection
 from carillon.kit.auth import Caller
 from carillon.kit.errors import Unauthenticated, Unavailable
-from carillon.users.domain import Claims, OpaqueToken, SessionState, granted, opaque_parts
+from carillon.users.domain.tokens import Claims, OpaqueToken, SessionState, granted, opaque_parts
 
 _log = structlog.get_logger()
 _REFUSAL = "This token is unknown, revoked or expired."

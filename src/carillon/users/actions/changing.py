@@ -8,7 +8,8 @@ from uuid import UUID
 from carillon.contracts.preferences import Choices
 from carillon.contracts.users import DeviceGone
 from carillon.kit.errors import invalid
-from carillon.users.domain import MOST_CATEGORIES, Preferences, User
+from carillon.users.domain.people import User
+from carillon.users.domain.preferences import MOST_CATEGORIES, Preferences
 from carillon.users.errors import TooManyCategories, UnknownUser
 
 

@@ -18,7 +18,8 @@ import structlog
 from carillon.kit.auth import CallerKind
 from carillon.kit.ids import uuid7
 from carillon.users.actions.authenticating import secret_hash
-from carillon.users.domain import Address, OpaqueParts, opaque_parts, opaque_text
+from carillon.users.domain.people import Address
+from carillon.users.domain.tokens import OpaqueParts, opaque_parts, opaque_text
 
 _log = structlog.get_logger()
 _GRACE_SECONDS = 86_400.0

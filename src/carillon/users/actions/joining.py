@@ -5,7 +5,8 @@ from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from carillon.kit.errors import Unavailable
-from carillon.users.domain import ChannelChoices, NewPerson, User, address, checked_attributes
+from carillon.users.domain.people import NewPerson, User, address, checked_attributes
+from carillon.users.domain.preferences import ChannelChoices
 from carillon.users.errors import EmailTaken, RegistrationClosed
 
 RegistrationMode = Literal["open", "closed"]

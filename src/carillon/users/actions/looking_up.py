@@ -9,7 +9,7 @@ from carillon.contracts.users import Contact, ContactsFound
 from carillon.kit.cache import Cache, Found
 from carillon.kit.errors import Unavailable
 from carillon.kit.loader import Loader
-from carillon.users.domain import Person, Preferences, contact_of, preferences_of
+from carillon.users.domain.preferences import Person, Preferences, contact_of, preferences_of
 from carillon.users.errors import UnknownUser
 
 

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import structlog
 
-from carillon.users.domain import Account, email_key
+from carillon.users.domain.people import email_key
+from carillon.users.domain.tokens import Account
 from carillon.users.errors import WrongCredentials
 
 _log = structlog.get_logger()

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from carillon.contracts.users import AUDIENCE, ISSUER, TOKEN_TYPE
 from carillon.kit.errors import Unauthenticated
 from carillon.kit.settings import SettingsError
-from carillon.users.domain import Claims
+from carillon.users.domain.tokens import Claims
 
 _ALGORITHM = "EdDSA"
 _REQUIRED = ["iss", "aud", "sub", "sid", "ver", "scope", "iat", "exp"]

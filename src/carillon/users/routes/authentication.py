@@ -19,7 +19,8 @@ from carillon.kit.limits import enforced
 from carillon.users.actions.authenticating import introspect
 from carillon.users.actions.joining import Joining, register
 from carillon.users.actions.signing_in import sign_in
-from carillon.users.domain import ONE_LINE, ChannelChoices, User
+from carillon.users.domain.people import ONE_LINE, User
+from carillon.users.domain.preferences import ChannelChoices
 from carillon.users.routes.resources import TAG, Resources, account_key, client_address, resources
 
 _SOUND = r"\A[^\x00]*\Z"

@@ -14,7 +14,8 @@ from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.changing import change_locale
 from carillon.users.actions.joining import ensure_contact
-from carillon.users.domain import Search, Status, User, email_key
+from carillon.users.domain.people import Search, User, email_key
+from carillon.users.domain.preferences import Status
 from carillon.users.errors import UnknownUser
 from carillon.users.routes.authentication import Email, Name
 from carillon.users.routes.resources import READ, TAG, WRITE, actor, resources

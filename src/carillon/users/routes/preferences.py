@@ -14,7 +14,8 @@ from carillon.kit.http.answer import Answer
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.changing import adjust_preferences, mark_device_gone, put_push_token, replace_preferences
-from carillon.users.domain import CATEGORY, MOST_CATEGORIES, Preferences, User
+from carillon.users.domain.people import User
+from carillon.users.domain.preferences import CATEGORY, MOST_CATEGORIES, Preferences
 from carillon.users.errors import UnknownUser
 from carillon.users.routes.resources import READ, TAG, WRITE, actor, resources
 

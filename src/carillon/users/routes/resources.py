@@ -10,7 +10,7 @@ from carillon.kit.http.access import ApiRequest
 from carillon.kit.limits import Limits
 from carillon.users.actions.changing import Actor
 from carillon.users.actions.looking_up import LookUps
-from carillon.users.domain import email_key
+from carillon.users.domain.people import email_key
 from carillon.users.loops import Changes
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.passwords import Argon2Passwords

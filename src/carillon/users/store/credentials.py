@@ -5,7 +5,7 @@ from uuid import UUID
 
 from carillon.kit.database import Database
 from carillon.kit.ids import uuid7
-from carillon.users.domain import Account, OpaqueToken, SessionState
+from carillon.users.domain.tokens import Account, OpaqueToken, SessionState
 from carillon.users.store.changes import audit
 
 _PERMISSIONS = """

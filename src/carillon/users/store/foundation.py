@@ -8,7 +8,7 @@ from uuid import UUID
 from carillon.kit.auth import CallerKind
 from carillon.kit.database import Connection, Database
 from carillon.kit.ids import uuid7
-from carillon.users.domain import Address
+from carillon.users.domain.people import Address
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('carillon.users'), hashtext('foundation'))"
 _ADMIN = """

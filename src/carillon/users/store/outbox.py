@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from carillon.kit.database import Database
-from carillon.users.domain import WaitingEvent
+from carillon.users.domain.events import WaitingEvent
 
 # `= ANY(ARRAY(…))` keeps the claim at its limit; a plain IN may be evaluated again and claim more.
 _CLAIM = """

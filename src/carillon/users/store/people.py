@@ -4,7 +4,8 @@ from uuid import UUID
 
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
-from carillon.users.domain import ChannelChoices, NewPerson, Search, User
+from carillon.users.domain.people import NewPerson, Search, User
+from carillon.users.domain.preferences import ChannelChoices
 from carillon.users.store.changes import audit, touch
 from carillon.users.store.devices import give_push_token, lock_for_token
 

@@ -6,7 +6,7 @@ from uuid import UUID
 from carillon.contracts.preferences import Choices
 from carillon.contracts.users import Device
 from carillon.kit.database import Connection, Database, Row
-from carillon.users.domain import Person, Preferences
+from carillon.users.domain.preferences import Person, Preferences
 from carillon.users.errors import TooManyCategories
 from carillon.users.store.changes import touch
 

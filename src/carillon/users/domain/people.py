@@ -1,0 +1,109 @@
+"""Who somebody is: name, address, free attributes."""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from email_validator import EmailNotValidError, validate_email
+
+from carillon.kit.errors import invalid
+from carillon.users.domain.preferences import ChannelChoices, Status
+
+# Control characters (CR and LF among them), and the marks that turn the direction of text.
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+ONE_LINE = rf"\A *[^\s{_UNSEEN}][^{_UNSEEN}]*\Z"
+_MOST_ATTRIBUTES_BYTES = 16_384
+_DEEPEST_ATTRIBUTES = 20
+_UNKEEPABLE = re.compile(r"[\x00\ud800-\udfff]")
+_INTERNAL = re.compile(r"\.local\Z", re.IGNORECASE)
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A person as they are shown. `push_token` is null while there is none that works."""
+
+    user_id: UUID
+    name: str
+    email: str | None
+    push_token: str | None
+    preferences: ChannelChoices
+    status: Status
+    locale: str | None
+    timezone: str | None
+    attributes: dict[str, Any]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An e-mail address as it is shown and written to, and the key under which it is unique."""
+
+    shown: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewPerson:
+    """What registration or a contact brings; without a password hash nobody can log in."""
+
+    name: str
+    address: Address
+    password_hash: str | None
+    choices: ChannelChoices
+    push_token: str | None
+    attributes: dict[str, Any]
+    locale: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Filters of a list, all of them literal text; `email` is compared by key."""
+
+    status: Status | None = None
+    email: str | None = None
+    name: str | None = None
+
+
+def address(text: str) -> Address:
+    """Raises Invalid for what is no address. Syntax only: no DNS on the way of a request."""
+    try:
+        # `.local` names are real inside a network of one's own; the library knows them as special.
+        checked = validate_email(
+            _INTERNAL.sub(".example", text), check_deliverability=False, test_environment=True, strict=True
+        )
+    except EmailNotValidError as error:
+        raise invalid("email", str(error)) from None
+    shown = checked.normalized
+    if _INTERNAL.search(text):
+        shown = shown.removesuffix(".example") + ".local"
+    return Address(shown, email_key(shown))
+
+
+def email_key(text: str) -> str:
+    """The same for every spelling of an address; never fails, so that a look-up of nonsense just finds nobody."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())
+
+
+def checked_attributes(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Raises Invalid for what PostgreSQL or a reader of the record could not take."""
+    if fault := _fault(attributes, _DEEPEST_ATTRIBUTES):
+        raise invalid("attributes", fault)
+    if len(msgspec.json.encode(attributes)) > _MOST_ATTRIBUTES_BYTES:
+        raise invalid("attributes", f"At most {_MOST_ATTRIBUTES_BYTES} bytes are kept.")
+    return attributes
+
+
+def _fault(value: Any, depth: int) -> str | None:
+    if isinstance(value, str):
+        return "Text must not hold the character NUL or half a surrogate pair." if _UNKEEPABLE.search(value) else None
+    if not isinstance(value, dict | list):
+        return None
+    if depth == 0:
+        return f"At most {_DEEPEST_ATTRIBUTES} levels are kept."
+    parts = (part for pair in value.items() for part in pair) if isinstance(value, dict) else value
+    return next((fault for part in parts if (fault := _fault(part, depth - 1))), None)

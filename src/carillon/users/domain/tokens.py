@@ -1,0 +1,88 @@
+"""What a caller is known by: accounts, access tokens, sessions, opaque tokens, and what each grants."""
+
+import re
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from uuid import UUID
+
+from carillon.kit.auth import CallerKind
+from carillon.users.domain.preferences import Status
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What a sign-in needs of a user."""
+
+    user_id: UUID
+    status: Status
+    password_hash: str | None
+    token_version: int
+    permissions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a token says of its bearer. `version` is the user's token version when it was issued."""
+
+    user_id: UUID
+    session_id: UUID
+    version: int
+    permissions: frozenset[str]
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """A login that has not ended, and the user's present token version: a token of another version is void."""
+
+    user_id: UUID
+    token_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueToken:
+    """A token row that is neither revoked nor expired, with what its owner may do at this moment."""
+
+    secret_hash: bytes
+    owner_id: UUID
+    kind: CallerKind
+    abilities: Sequence[str]
+    permissions: Sequence[str]
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class OpaqueParts:
+    token_id: UUID
+    secret: str
+
+
+_OPAQUE = re.compile(r"crl_([0-9a-f]{32})_([A-Za-z0-9_\-]{43})([0-9a-f]{8})")
+
+
+def opaque_text(parts: OpaqueParts) -> str:
+    """`crl_<id>_<secret><crc32>`: the checksum lets nonsense be refused without asking the database."""
+    body = f"crl_{parts.token_id.hex}_{parts.secret}"
+    return f"{body}{zlib.crc32(body.encode()):08x}"
+
+
+def opaque_parts(text: str) -> OpaqueParts | None:
+    """None for what was never one of our tokens."""
+    found = _OPAQUE.fullmatch(text)
+    if found is None or zlib.crc32(text[:-8].encode()) != int(found[3], 16):
+        return None
+    return OpaqueParts(UUID(hex=found[1]), found[2])
+
+
+def granted(abilities: Iterable[str], permissions: Iterable[str]) -> frozenset[str]:
+    """What a token may do: its abilities, as far as its owner holds them; wildcards count on both sides."""
+    asked, held = frozenset(abilities), frozenset(permissions)
+    return frozenset(name for name in asked if _covered(name, held)) | frozenset(
+        name for name in held if _covered(name, asked)
+    )
+
+
+def _covered(name: str, by: frozenset[str]) -> bool:
+    return name in by or any(wide.endswith("*") and fnmatchcase(name, wide) for wide in by)
