@@ -10,12 +10,14 @@ from carillon.kit.telemetry import correlation
 
 _TOUCH = f"""
 WITH touched AS (
-    UPDATE users.users SET version = version + 1, updated_at = now()
+    UPDATE users.users SET version = version + 1, token_version = token_version + $9::int, updated_at = now()
     WHERE id = $1 AND (id = $2 OR $3) AND status <> 'erased'
-    RETURNING id, version
+    RETURNING id, version, token_version
 ), announced AS (
     INSERT INTO users.outbox (id, topic, body)
-    SELECT $4, '{USERS_EVENTS}', jsonb_build_object('user_id', id, 'version', version) FROM touched
+    SELECT $4, '{USERS_EVENTS}', jsonb_build_object('user_id', id, 'version', version) || CASE $9::int WHEN 0 THEN '{{}}'
+        ELSE jsonb_build_object('token_version', token_version, 'tokens_changed', true) END
+    FROM touched
 ), audited AS (
     INSERT INTO users.audit_events (id, actor_id, action, subject_id, detail, correlation_id)
     SELECT $5, $2, $6, id, $7, $8 FROM touched
@@ -36,14 +38,17 @@ async def touch(
     anyone: bool,
     action: str,
     detail: dict[str, Any] | None = None,
+    revokes: bool = False,
 ) -> int | None:
     """Lock the user and raise the version; None when there is none, or none that `actor_id` may change.
 
-    `anyone`: the actor may change every user.
+    `anyone`: the actor may change every user. `revokes`: what the user may do has changed, so access tokens issued
+    before are void and opaque ones are verified anew.
     """
     version: int | None = await connection.fetchval(
-        _TOUCH, user_id, actor_id, anyone, uuid7(), uuid7(), action, detail or {}, correlation.current()
-    )
+        _TOUCH, user_id, actor_id, anyone, uuid7(), uuid7(), action, detail or {}, correlation.current(),
+        int(revokes),
+    )  # fmt: skip
     return version
 
 
