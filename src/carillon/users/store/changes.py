@@ -15,8 +15,9 @@ WITH touched AS (
     RETURNING id, version, token_version
 ), announced AS (
     INSERT INTO users.outbox (id, topic, body)
-    SELECT $4, '{USERS_EVENTS}', jsonb_build_object('user_id', id, 'version', version) || CASE $9::int WHEN 0 THEN '{{}}'
-        ELSE jsonb_build_object('token_version', token_version, 'tokens_changed', true) END
+    SELECT $4, '{USERS_EVENTS}', jsonb_build_object('user_id', id, 'version', version)
+        || CASE $9::int WHEN 0 THEN '{{}}'
+           ELSE jsonb_build_object('token_version', token_version, 'tokens_changed', true) END
     FROM touched
 ), audited AS (
     INSERT INTO users.audit_events (id, actor_id, action, subject_id, detail, correlation_id)
