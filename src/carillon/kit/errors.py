@@ -1,7 +1,7 @@
 """Broken promises that an answer can tell: each has a stable code, an HTTP status and a sentence for people."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
@@ -70,6 +70,17 @@ class Conflict(Problem):
     code, status = "conflict", 409
 
 
+class PreconditionFailed(Problem):
+    """What the writer insisted on is not so, and nothing was changed; the present version goes along as `ETag`."""
+
+    code, status = "precondition_failed", 412
+
+    def __init__(self, version: int) -> None:
+        super().__init__(
+            "This is another version by now: read it again, then change it.", headers={"ETag": f'"{version}"'}
+        )
+
+
 class TooLarge(Problem):
     """The body exceeds what this route takes."""
 
@@ -104,6 +115,12 @@ class Unavailable(Problem):
 
     def __init__(self, message: str, *, retry_after: float = 1) -> None:
         super().__init__(message, headers={"Retry-After": str(max(1, math.ceil(retry_after)))})
+
+
+def check_version(version: int, expected: Collection[int] | None) -> None:
+    """Raises PreconditionFailed for a version that the writer did not expect; without expectations any will do."""
+    if expected is not None and version not in expected:
+        raise PreconditionFailed(version)
 
 
 def invalid(field: str, reason: str) -> Invalid:

@@ -18,6 +18,7 @@ _SAYS = {
     404: "Not found, or not yours to know of",
     405: "Method not allowed",
     409: "Contradicts what is there",
+    412: "Not the version that If-Match insists on; nothing was changed",
     413: "The body is too large",
     415: "The body is not declared as JSON",
     422: "Breaks a rule; details name the fields",

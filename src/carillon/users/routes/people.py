@@ -10,6 +10,8 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from carillon.contracts.templates import Language
 from carillon.kit.http.access import SIGNED_IN, ApiRequest, owner_or
+from carillon.kit.http.answer import Answer
+from carillon.kit.http.conditions import etag
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.changing import change_locale
@@ -45,13 +47,13 @@ class PartOfUser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 @endpoint("GET", "/users/me", needs=SIGNED_IN, says="The user whose token this is", errors=(404,), tag=TAG)
-async def me(request: ApiRequest) -> Envelope[User]:
-    return Envelope(await _seen(request, request.auth.caller_id))
+async def me(request: ApiRequest) -> Answer[Envelope[User]]:
+    return await _seen(request, request.auth.caller_id)
 
 
 @endpoint("GET", "/users/{user_id:uuid}", needs=owner_or(READ), says="One user", errors=(404,), tag=TAG)
-async def one_user(request: ApiRequest, user_id: FromPath[UUID]) -> Envelope[User]:
-    return Envelope(await _seen(request, user_id))
+async def one_user(request: ApiRequest, user_id: FromPath[UUID]) -> Answer[Envelope[User]]:
+    return await _seen(request, user_id)
 
 
 @endpoint("PATCH", "/users/{user_id:uuid}", needs=owner_or(WRITE), says="Change the locale", errors=(404,), tag=TAG)
@@ -91,12 +93,12 @@ async def put_contact(request: ApiRequest, data: JSONBody[ContactWanted]) -> Res
     return Response(Envelope(user, "made" if made else "found"), status_code=201 if made else 200)
 
 
-async def _seen(request: ApiRequest, user_id: UUID) -> User:
+async def _seen(request: ApiRequest, user_id: UUID) -> Answer[Envelope[User]]:
     caller = request.auth
     user = await resources(request).people.user(user_id, seen_by=caller.caller_id, sees_all=caller.may(READ))
     if user is None:
         raise UnknownUser
-    return user
+    return Answer(Envelope(user), headers=etag(user.version))
 
 
 HANDLERS = [me, one_user, patch_user, list_users, put_contact]

@@ -1,10 +1,12 @@
 """What every change leaves behind in the same transaction: a higher version, an event to announce, a line of audit."""
 
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
 from carillon.contracts.channels import USERS_EVENTS
 from carillon.kit.database import Connection
+from carillon.kit.errors import check_version
 from carillon.kit.ids import uuid7
 from carillon.kit.telemetry import correlation
 
@@ -40,16 +42,20 @@ async def touch(
     action: str,
     detail: dict[str, Any] | None = None,
     revokes: bool = False,
+    expected: Collection[int] | None = None,
 ) -> int | None:
     """Lock the user and raise the version; None when there is none, or none that `actor_id` may change.
 
     `anyone`: the actor may change every user. `revokes`: what the user may do has changed, so access tokens issued
-    before are void and opaque ones are verified anew.
+    before are void and opaque ones are verified anew. `expected`: the versions that the writer insists on; raises
+    PreconditionFailed for any other, which undoes the transaction.
     """
     version: int | None = await connection.fetchval(
         _TOUCH, user_id, actor_id, anyone, uuid7(), uuid7(), action, detail or {}, correlation.current(),
         int(revokes),
     )  # fmt: skip
+    if version is not None:
+        check_version(version - 1, expected)
     return version
 
 
