@@ -1,6 +1,6 @@
 """The failures of this service, each with a code and a status."""
 
-from carillon.kit.errors import Conflict, Forbidden, NotFound, Unauthenticated
+from carillon.kit.errors import Conflict, FieldProblem, Forbidden, Invalid, NotFound, Unauthenticated
 
 
 class EmailTaken(Conflict):
@@ -28,6 +28,15 @@ class WrongCredentials(Unauthenticated):
 
     def __init__(self) -> None:
         super().__init__("The e-mail address or the password is wrong.")
+
+
+class WeakPassword(Invalid):
+    """A password that others would guess; `details` says which rule it breaks."""
+
+    code = "weak_password"
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}", details=[FieldProblem(field, reason)])
 
 
 class UnknownUser(NotFound):

@@ -25,6 +25,12 @@ class FakePasswords:
     async def hashed(self, password: str) -> str:
         return f"hash of {password}"
 
+    def outdated(self, kept: str) -> bool:
+        return not kept.startswith("hash of ")
+
+    def is_common(self, password: str) -> bool:
+        return password == "password"
+
     async def matches(self, kept: str | None, password: str) -> bool:
         self.looked_at.append(kept)
         return kept == f"hash of {password}"
@@ -40,6 +46,9 @@ class FakeCredentials:
 
     async def account(self, email_key: str) -> Account | None:
         return self.accounts.get(email_key)
+
+    async def renew_hash(self, user_id: UUID, *, kept: str, renewed: str) -> bool:
+        raise AssertionError("nothing here is out of date")
 
     async def begin_session(self, user_id: UUID, *, seconds: float) -> UUID:
         version = next(account.token_version for account in self.accounts.values() if account.user_id == user_id)

@@ -5,6 +5,7 @@ from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from carillon.kit.errors import Unavailable
+from carillon.users.domain.passwords import check_password
 from carillon.users.domain.people import NewPerson, User, address, checked_attributes
 from carillon.users.domain.preferences import ChannelChoices
 from carillon.users.errors import EmailTaken, RegistrationClosed
@@ -21,9 +22,11 @@ class People(Protocol):
 
 
 class Hasher(Protocol):
-    """Makes of a password what may be kept."""
+    """Makes of a password what may be kept, and knows the ones that everybody uses."""
 
     async def hashed(self, password: str) -> str: ...
+
+    def is_common(self, password: str) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +42,14 @@ class Joining:
 
 
 async def register(joining: Joining, *, people: People, passwords: Hasher, mode: RegistrationMode) -> User:
-    """Raises RegistrationClosed, Invalid for an address that is none, EmailTaken."""
+    """Raises RegistrationClosed, Invalid for an address that is none, WeakPassword, EmailTaken."""
     if mode == "closed":
         raise RegistrationClosed
+    known_as = address(joining.email)
+    check_password(joining.password, email=known_as.shown, name=joining.name, is_common=passwords.is_common)
     person = NewPerson(
         name=joining.name.strip(),
-        address=address(joining.email),
+        address=known_as,
         password_hash=await passwords.hashed(joining.password),
         choices=joining.preferences or ChannelChoices(),
         push_token=joining.push_token,

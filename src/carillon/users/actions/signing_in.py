@@ -7,6 +7,7 @@ from uuid import UUID
 
 import structlog
 
+from carillon.users.actions.rehashing import Rehashing, rehash
 from carillon.users.domain.people import email_key
 from carillon.users.domain.tokens import Account
 from carillon.users.errors import WrongCredentials
@@ -21,8 +22,10 @@ class Accounts(Protocol):
 
     async def begin_session(self, user_id: UUID, *, seconds: float) -> UUID: ...
 
+    async def renew_hash(self, user_id: UUID, *, kept: str, renewed: str) -> bool: ...
 
-class Passwords(Protocol):
+
+class Passwords(Rehashing, Protocol):
     """Compares in equal time; without a kept hash too."""
 
     async def matches(self, kept: str | None, password: str) -> bool: ...
@@ -53,6 +56,7 @@ async def sign_in(
     if account is None or not right:
         _log.info("sign_in_refused", known=account is not None)
         raise WrongCredentials
+    await rehash(account, password, accounts=accounts, passwords=passwords)
     session_id = await accounts.begin_session(account.user_id, seconds=signer.seconds)
     token = signer.signed(
         user_id=account.user_id,

@@ -1,4 +1,7 @@
-"""argon2id in threads of its own: a hash holds a core for some 27 ms, which the event loop cannot spare."""
+"""Password hashes in threads of their own: one holds a core for some 27 ms, which the event loop cannot spare.
+
+New hashes are argon2id; those of other kinds are checked, until the next right login makes a new one of them.
+"""
 
 import asyncio
 import contextlib
@@ -7,9 +10,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import InvalidHashError
 
 from carillon.kit.errors import Unavailable
+from carillon.users.domain.passwords import normalised
+from carillon.users.providers.common_passwords import CommonPasswords
+from carillon.users.providers.hashes import fits
 
 T = TypeVar("T")
 _MEMORY_KIB, _PASSES, _LANES = 19 * 1024, 2, 1
@@ -23,23 +29,33 @@ class Argon2Passwords:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="argon2")
         self._waiting = waiting
         self._in_hand = 0
+        self._common = CommonPasswords()
         self._nobodys = self._hasher.hash("the password of nobody")
 
     async def hashed(self, password: str) -> str:
-        return await self._in_thread(lambda: self._hasher.hash(password))
+        return await self._in_thread(lambda: self._hasher.hash(normalised(password)))
 
     async def matches(self, kept: str | None, password: str) -> bool:
         """False for a wrong password; without a kept hash as well, after the same work."""
         return await self._in_thread(lambda: self._verified(kept or self._nobodys, password) and kept is not None)
 
+    def outdated(self, kept: str) -> bool:
+        """Whether a new hash of the same password would be another kind, or cost something else."""
+        try:
+            return self._hasher.check_needs_rehash(kept)
+        except InvalidHashError:
+            return True
+
+    def is_common(self, password: str) -> bool:
+        return password in self._common
+
     def close(self) -> None:
         self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _verified(self, kept: str, password: str) -> bool:
-        try:
-            return self._hasher.verify(kept, password)
-        except (VerificationError, InvalidHashError):
-            return False
+        """The normalised text first; then as it was given, for hashes that were made without normalisation."""
+        plain = normalised(password)
+        return fits(self._hasher, kept, plain) or (plain != password and fits(self._hasher, kept, password))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._in_hand >= self._waiting:

@@ -21,6 +21,8 @@ _ACCOUNT = f"""
 SELECT u.id, u.status, u.password_hash, u.token_version, {_PERMISSIONS} AS permissions
 FROM users.users u WHERE u.email_key = $1
 """  # noqa: S608 - made of constants
+# Only in the place of the hash that was compared: a password changed meanwhile stays changed.
+_RENEW = "UPDATE users.users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 RETURNING true"
 _BEGIN = "INSERT INTO users.sessions (id, user_id, expires_at) VALUES ($1, $2, now() + make_interval(secs => $3))"
 _DROP_ENDED = """
 DELETE FROM users.sessions WHERE id = ANY(ARRAY(
@@ -52,6 +54,10 @@ class Credentials:
         if row is None:
             return None
         return Account(row["id"], row["status"], row["password_hash"], row["token_version"], tuple(row["permissions"]))
+
+    async def renew_hash(self, user_id: UUID, *, kept: str, renewed: str) -> bool:
+        """The same password in a newer hash; False where `kept` is no longer the hash."""
+        return await self._database.fetchval(_RENEW, user_id, kept, renewed) is not None
 
     async def begin_session(self, user_id: UUID, *, seconds: float) -> UUID:
         session_id = uuid7()
