@@ -27,19 +27,34 @@ from carillon.users.loops import Changes, announce, listen, tidy
 from carillon.users.providers.access_tokens import AccessTokens, read_signing_key
 from carillon.users.providers.installation import Installation, ensure_signing_key
 from carillon.users.providers.passwords import Argon2Passwords, open_passwords
-from carillon.users.routes import authentication, contacts, people, preferences
+from carillon.users.routes import authentication, contacts, people, preferences, roles
 from carillon.users.routes.resources import Resources
 from carillon.users.settings import UsersSettings
 from carillon.users.store.credentials import Credentials
 from carillon.users.store.devices import Devices
 from carillon.users.store.foundation import Foundation
+from carillon.users.store.grants import GrantsStore
 from carillon.users.store.outbox import Outbox
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
 
 NAME = "users"
-PATHS = ("/api/v1/users", "/api/v1/auth", "/api/v1/contacts", "/.well-known", "/api/v1/.well-known")
-HANDLERS = [*people.HANDLERS, *preferences.HANDLERS, *contacts.HANDLERS, *authentication.HANDLERS]
+PATHS = (
+    "/api/v1/users",
+    "/api/v1/auth",
+    "/api/v1/contacts",
+    "/api/v1/roles",
+    "/api/v1/permissions",
+    "/.well-known",
+    "/api/v1/.well-known",
+)
+HANDLERS = [
+    *people.HANDLERS,
+    *preferences.HANDLERS,
+    *contacts.HANDLERS,
+    *authentication.HANDLERS,
+    *roles.HANDLERS,
+]
 
 
 def build(settings: UsersSettings) -> Service:
@@ -103,6 +118,7 @@ def _resources(
         preferences=store,
         devices=Devices(database),
         credentials=credentials,
+        grants=GrantsStore(database),
         look_ups=look_ups,
         changes=Changes(look_ups),
         passwords=passwords,

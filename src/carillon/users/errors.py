@@ -1,5 +1,7 @@
 """The failures of this service, each with a code and a status."""
 
+from collections.abc import Sequence
+
 from carillon.kit.errors import Conflict, FieldProblem, Forbidden, Invalid, NotFound, Unauthenticated
 
 
@@ -46,6 +48,60 @@ class UnknownUser(NotFound):
 
     def __init__(self) -> None:
         super().__init__("There is no such user, or none that this token may see.")
+
+
+class UnknownRole(NotFound):
+    """There is no role of this id."""
+
+    code = "role_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such role.")
+
+
+class RoleNameTaken(Conflict):
+    """Names of roles are unique."""
+
+    code = "role_name_taken"
+
+    def __init__(self) -> None:
+        super().__init__("Another role has this name.")
+
+
+class TooManyRoles(Conflict):
+    """Roles are made by people, not by programs."""
+
+    code = "too_many_roles"
+
+    def __init__(self) -> None:
+        super().__init__("There are more roles than anybody can oversee: delete some first.")
+
+
+class SeededRole(Conflict):
+    """What came with Carillon can be relied on."""
+
+    code = "seeded_role"
+
+
+class LastAdministrator(Conflict):
+    """Somebody must be able to repair everything."""
+
+    code = "last_administrator"
+
+    def __init__(self) -> None:
+        super().__init__("This is the last active administrator: make somebody else one first.")
+
+
+class CannotGrant(Forbidden):
+    """Nobody gives, or takes from others, what they do not hold themselves."""
+
+    code = "cannot_grant"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            f"You do not hold this yourself: {', '.join(names)}.",
+            details=[FieldProblem(name, "You do not hold this permission.") for name in names],
+        )
 
 
 class TooManyCategories(Exception):

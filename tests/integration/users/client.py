@@ -38,9 +38,16 @@ class UsersApi:
         return (self.data_dir / "tokens" / f"{service}.token").read_text().strip()
 
     async def call(
-        self, method: str, path: str, *, token: str = "", body: Any = None, raw: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        *,
+        token: str = "",
+        body: Any = None,
+        raw: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        headers = {**(headers or {}), **({"Authorization": f"Bearer {token}"} if token else {})}
         if body is not None or raw is not None:
             headers["Content-Type"] = "application/json"
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()

@@ -17,6 +17,7 @@ from carillon.users.providers.passwords import Argon2Passwords
 from carillon.users.settings import UsersSettings
 from carillon.users.store.credentials import Credentials
 from carillon.users.store.devices import Devices
+from carillon.users.store.grants import GrantsStore
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
 
@@ -35,6 +36,7 @@ class Resources:
     preferences: PreferencesStore
     devices: Devices
     credentials: Credentials
+    grants: GrantsStore
     look_ups: LookUps
     changes: Changes
     passwords: Argon2Passwords

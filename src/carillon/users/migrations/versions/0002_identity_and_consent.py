@@ -33,6 +33,13 @@ SESSIONS = (
 
 TOKENS = ("ALTER TABLE users.personal_access_tokens ADD last_used_at timestamptz",)
 
+# Roles that came with Carillon keep their names.
+ROLES = (
+    "ALTER TABLE users.roles ADD seeded boolean NOT NULL DEFAULT false",
+    "ALTER TABLE users.roles ADD version bigint NOT NULL DEFAULT 1",
+)
+SEEDED = "UPDATE users.roles SET seeded = true WHERE name IN ('admin', 'operator', 'application', 'user')"
+
 # What a device needs besides its token: the keys of a Web Push subscription.
 DEVICES = (
     "ALTER TABLE users.devices ADD name text NOT NULL DEFAULT ''",
@@ -155,6 +162,6 @@ JOIN users.permissions p ON p.name = seed.permission
 
 def upgrade() -> None:
     tables = (CATEGORIES, PREFERENCE_CHANGES, ONE_TIME_TOKENS, IDEMPOTENCY_KEYS)
-    seeds = (FIRST_CHANGES, SEED_CATEGORIES, SEED_PERMISSIONS, SEED_ROLES, SEED_ROLE_PERMISSIONS)
-    for statement in (*PEOPLE, *SESSIONS, *TOKENS, *DEVICES, *tables, *INDEXES, *seeds):
+    seeds = (FIRST_CHANGES, SEED_CATEGORIES, SEED_PERMISSIONS, SEED_ROLES, SEED_ROLE_PERMISSIONS, SEEDED)
+    for statement in (*PEOPLE, *SESSIONS, *TOKENS, *ROLES, *DEVICES, *tables, *INDEXES, *seeds):
         op.execute(statement)
