@@ -9,7 +9,8 @@ from msgspec import Meta
 from carillon.contracts.channels import Channel
 from carillon.kit.auth import CallerKind
 
-DevicePlatform = Literal["fcm"]
+_BASE64URL: Final = r"\A[A-Za-z0-9_\-]+={0,2}\Z"
+DevicePlatform = Literal["fcm", "apns", "webpush"]
 PushToken = Annotated[
     str, Meta(min_length=1, max_length=2048, pattern=r"\A[\x21-\x7e]+\Z", description="Printable ASCII, no spaces")
 ]
@@ -33,10 +34,22 @@ class Decision(msgspec.Struct, frozen=True):
     reason: str
 
 
+class WebPushKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a browser gave with its subscription, base64url: its public key, and a shared secret."""
+
+    p256dh: Annotated[
+        str, Meta(max_length=100, pattern=_BASE64URL, description="65 bytes: a point on P-256, uncompressed")
+    ]
+    auth: Annotated[str, Meta(max_length=100, pattern=_BASE64URL, description="16 bytes")]
+
+
 class Device(msgspec.Struct, frozen=True):
+    """One place where a user is pushed to. `token` is the endpoint of a Web Push subscription, which has keys too."""
+
     device_id: UUID
     platform: DevicePlatform
     token: str
+    keys: WebPushKeys | None = None
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +105,7 @@ class DeviceGone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     user_id: UUID
     token: PushToken
     reason: Annotated[str, Meta(max_length=2000, pattern=r"\A[^\x00]*\Z")]
+    platform: DevicePlatform = "fcm"
 
 
 class UserChanged(msgspec.Struct, frozen=True, kw_only=True):

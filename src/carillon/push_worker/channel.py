@@ -39,7 +39,13 @@ class PushChannel:
         self, request: DeliveryRequested, contact: Contact, template: PublishedTemplate, content: Content
     ) -> Push | Refused:
         del template
-        tokens = [device.token for device in contact.devices if _usable(device)]
+        ours = [device for device in contact.devices if device.platform == "fcm"]
+        if contact.devices and not ours:
+            others = ", ".join(sorted({device.platform for device in contact.devices}))
+            return Refused(
+                "no_provider_for_platform", f"the user's devices are of {others}; pushes go out by fcm alone"
+            )
+        tokens = [device.token for device in ours if _usable(device)]
         if not tokens:
             return Refused("no_valid_device", "the user has no device that a push could reach")
         if not content.title and not content.body:

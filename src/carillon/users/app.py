@@ -27,7 +27,7 @@ from carillon.users.loops import Changes, announce, listen, tidy
 from carillon.users.providers.access_tokens import AccessTokens, read_signing_key
 from carillon.users.providers.installation import Installation, ensure_signing_key
 from carillon.users.providers.passwords import Argon2Passwords, open_passwords
-from carillon.users.routes import authentication, contacts, people, preferences, roles
+from carillon.users.routes import authentication, contacts, devices, people, preferences, roles
 from carillon.users.routes.resources import Resources
 from carillon.users.settings import UsersSettings
 from carillon.users.store.credentials import Credentials
@@ -51,6 +51,7 @@ PATHS = (
 HANDLERS = [
     *people.HANDLERS,
     *preferences.HANDLERS,
+    *devices.HANDLERS,
     *contacts.HANDLERS,
     *authentication.HANDLERS,
     *roles.HANDLERS,

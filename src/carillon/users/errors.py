@@ -104,5 +104,23 @@ class CannotGrant(Forbidden):
         )
 
 
+class UnknownDevice(NotFound):
+    """No device of this id, or none of this user."""
+
+    code = "device_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("This user has no such device.")
+
+
+class TooManyDevices(Conflict):
+    """The user has as many working devices as are kept; nothing was changed."""
+
+    code = "too_many_devices"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"A user has at most {most} devices: remove one first.")
+
+
 class TooManyCategories(Exception):
     """The change would leave more categories than are kept; nothing was changed."""

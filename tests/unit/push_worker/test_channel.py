@@ -9,7 +9,7 @@ import pytest
 
 from carillon.contracts.messages import DeliveryRequested
 from carillon.contracts.templates import Content, PublishedTemplate
-from carillon.contracts.users import Contact, Decision, Device
+from carillon.contracts.users import Contact, Decision, Device, DevicePlatform
 from carillon.delivery.domain import Refused
 from carillon.push_worker.channel import Push, PushChannel
 from carillon.simulators.domain.fcm import Taken, judge
@@ -17,7 +17,9 @@ from carillon.simulators.domain.fcm import Taken, judge
 ID = UUID("01890000-0000-7000-8000-000000000001")
 
 
-def composed(tokens: list[str], *, priority: int = 5, **content: Any) -> Push | Refused:
+def composed(
+    tokens: list[str], *, priority: int = 5, others: tuple[DevicePlatform, ...] = (), **content: Any
+) -> Push | Refused:
     request = DeliveryRequested(
         notification_id=ID,
         generation=0,
@@ -34,7 +36,10 @@ def composed(tokens: list[str], *, priority: int = 5, **content: Any) -> Push | 
         name="Ada",
         email=None,
         locale=None,
-        devices=[Device(ID, "fcm", token) for token in tokens],
+        devices=[
+            *(Device(ID, platform, "https://push.example.com/x") for platform in others),
+            *(Device(ID, "fcm", token) for token in tokens),
+        ],
         decision=Decision(allowed=True, layer="channel_default", reason=""),
         version=1,
     )
@@ -104,3 +109,14 @@ def test_what_no_device_could_get_is_refused_for_good(tokens: list[str], content
     found = composed(tokens, **content)
     assert isinstance(found, Refused)
     assert found.reason == reason
+
+
+def test_devices_of_other_platforms_are_not_pushed_to_and_alone_they_fail_the_push() -> None:
+    some = composed(["phone"], others=("apns", "webpush"))
+    assert isinstance(some, Push)
+    assert some.tokens == ["phone"]
+
+    none = composed([], others=("webpush", "apns", "apns"))
+    assert isinstance(none, Refused)
+    assert (none.reason, "apns, webpush" in none.error) == ("no_provider_for_platform", True)
+    assert composed([]) == Refused("no_valid_device", "the user has no device that a push could reach")

@@ -1,4 +1,4 @@
-"""Changes of preferences, devices and locale; each is announced after its commit, and forgotten here at once."""
+"""Changes of preferences and locale; each is announced after its commit, and forgotten here at once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,6 @@ from typing import Protocol
 from uuid import UUID
 
 from carillon.contracts.preferences import Choices
-from carillon.contracts.users import DeviceGone
 from carillon.kit.errors import invalid
 from carillon.users.domain.people import User
 from carillon.users.domain.preferences import MOST_CATEGORIES, Preferences
@@ -30,14 +29,6 @@ class PreferencesKeeper(Protocol):
         actor_id: UUID,
         anyone: bool,
     ) -> Preferences | None: ...
-
-
-class DeviceKeeper(Protocol):
-    """Push tokens, each with one user."""
-
-    async def put_push_token(self, user_id: UUID, token: str | None, *, actor_id: UUID, anyone: bool) -> bool: ...
-
-    async def mark_gone(self, user_id: UUID, token: str, reason: str, *, actor_id: UUID) -> bool: ...
 
 
 class LocaleKeeper(Protocol):
@@ -108,20 +99,3 @@ async def change_locale(
         raise UnknownUser
     changed(user_id)
     return user
-
-
-async def put_push_token(
-    user_id: UUID, token: str | None, *, by: Actor, keeper: DeviceKeeper, changed: Changed
-) -> None:
-    """Raises UnknownUser."""
-    if not await keeper.put_push_token(user_id, token, actor_id=by.actor_id, anyone=by.anyone):
-        raise UnknownUser
-    changed(user_id)
-
-
-async def mark_device_gone(gone: DeviceGone, *, actor_id: UUID, keeper: DeviceKeeper, changed: Changed) -> bool:
-    """False when the token has moved on to somebody else, or is known to be dead: nothing to do."""
-    marked = await keeper.mark_gone(gone.user_id, gone.token, gone.reason, actor_id=actor_id)
-    if marked:
-        changed(gone.user_id)
-    return marked

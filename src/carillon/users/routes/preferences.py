@@ -1,4 +1,4 @@
-"""What a user agreed to, and the devices they are pushed to."""
+"""What a user agreed to."""
 
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
@@ -8,13 +8,11 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from carillon.contracts.preferences import Choices
-from carillon.contracts.users import DeviceGone, PushToken
 from carillon.kit.http.access import ApiRequest, owner_or
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.routing import endpoint
-from carillon.users.actions.changing import adjust_preferences, mark_device_gone, put_push_token, replace_preferences
-from carillon.users.domain.people import User
+from carillon.users.actions.changing import adjust_preferences, replace_preferences
 from carillon.users.domain.preferences import CATEGORY, MOST_CATEGORIES, Preferences
 from carillon.users.errors import UnknownUser
 from carillon.users.routes.resources import READ, TAG, WRITE, actor, resources
@@ -40,20 +38,6 @@ class PartOfPreferences(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     email: bool | None = None
     push: bool | None = None
     categories: Annotated[dict[Category, bool | None], Meta(max_length=MOST_CATEGORIES)] | None = None
-
-
-class PushTokenGiven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Body of PUT: null takes the token away."""
-
-    EXAMPLES: ClassVar[Any] = ({"push_token": "fcm-token"}, {"push_token": None})
-
-    push_token: PushToken | None
-
-
-class DeviceMarked(msgspec.Struct, frozen=True):
-    """False: the token has moved on, or was known to be dead."""
-
-    marked: bool
 
 
 _PREFERENCES = "/users/{user_id:uuid}/preferences"
@@ -96,24 +80,4 @@ async def patch_preferences(
     return Envelope(kept, "changed")
 
 
-@endpoint(
-    "PUT", "/users/{user_id:uuid}/push_token",
-    needs=owner_or(WRITE), says="Set or take away the push token", errors=(404,), tag=TAG,
-)  # fmt: skip
-async def put_token(request: ApiRequest, user_id: FromPath[UUID], data: JSONBody[PushTokenGiven]) -> Envelope[User]:
-    here, by = resources(request), actor(request)
-    await put_push_token(user_id, data.push_token, by=by, keeper=here.devices, changed=here.changes)
-    user = await here.people.user(user_id, seen_by=by.actor_id, sees_all=by.anyone)
-    if user is None:
-        raise UnknownUser
-    return Envelope(user, "changed")
-
-
-@endpoint("POST", "/users/devices/invalid", needs="devices:invalidate", says="Tell of a dead device token", tag=TAG)
-async def device_gone(request: ApiRequest, data: JSONBody[DeviceGone]) -> Envelope[DeviceMarked]:
-    here = resources(request)
-    marked = await mark_device_gone(data, actor_id=request.auth.caller_id, keeper=here.devices, changed=here.changes)
-    return Envelope(DeviceMarked(marked))
-
-
-HANDLERS = [read_preferences, put_preferences, patch_preferences, put_token, device_gone]
+HANDLERS = [read_preferences, put_preferences, patch_preferences]

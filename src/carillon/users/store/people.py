@@ -4,10 +4,11 @@ from uuid import UUID
 
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
+from carillon.users.domain.devices import NewDevice
 from carillon.users.domain.people import NewPerson, Search, User
 from carillon.users.domain.preferences import ChannelChoices
 from carillon.users.store.changes import audit, touch
-from carillon.users.store.devices import give_push_token, lock_for_token
+from carillon.users.store.devices import give, lock_for_token
 
 _USER = """
 SELECT u.id AS user_id, u.name, u.email, d.token AS push_token, p.email AS takes_email, p.push AS takes_push, u.status,
@@ -61,8 +62,9 @@ class People:
             if user_id is None:
                 return None
             if person.push_token is not None:
-                await lock_for_token(connection, user_id, person.push_token)
-                await give_push_token(connection, user_id, person.push_token)
+                device = NewDevice("fcm", person.push_token)
+                await lock_for_token(connection, user_id, device.platform, device.token)
+                await give(connection, user_id, device, is_push_token=True, by=actor_id or user_id)
             await audit(connection, action, actor_id=actor_id or user_id, subject_id=user_id)
             return await _visible(connection, user_id)
 

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+import msgspec
+
 from carillon.contracts.preferences import Choices
 from carillon.contracts.users import Device
 from carillon.kit.database import Connection, Database, Row
@@ -17,7 +19,9 @@ FROM users.users u
 JOIN users.notification_preferences p ON p.user_id = u.id
 LEFT JOIN users.suppressed_addresses s ON s.address_hash = sha256(convert_to(u.email_key, 'UTF8'))
 LEFT JOIN LATERAL (
-    SELECT jsonb_agg(jsonb_build_object('device_id', id, 'platform', platform, 'token', token) ORDER BY id) AS devices
+    SELECT jsonb_agg(
+        jsonb_build_object('device_id', id, 'platform', platform, 'token', token, 'keys', keys) ORDER BY id
+    ) AS devices
     FROM users.devices WHERE user_id = u.id AND invalid_at IS NULL
 ) d ON true
 WHERE u.id = ANY($1::uuid[]) AND u.status <> 'erased'
@@ -91,5 +95,5 @@ def _person(row: Row) -> Person:
         version=row["version"],
         choices=Choices(email=row["takes_email"], push=row["takes_push"], categories=row["categories"]),
         suppressed=row["suppressed"],
-        devices=[Device(UUID(d["device_id"]), d["platform"], d["token"]) for d in row["devices"]],
+        devices=msgspec.convert(row["devices"], list[Device]),
     )
