@@ -1,6 +1,7 @@
 """What goes on by itself when the server was restarted, and what subscribers hear of it."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -13,11 +14,13 @@ from carillon.kit.broker.port import (
     Delivery,
     Done,
     Event,
+    LinkLost,
     Message,
     Outcome,
     Reconnected,
 )
-from tests.support.brokers import Ground, Inbox, consuming
+from tests.support.brokers import BRISK, Ground, Inbox, consuming
+from tests.support.proxy import proxy_to
 from tests.support.waiting import eventually
 
 
@@ -96,9 +99,33 @@ async def test_a_subscriber_hears_reconnected_then_events_and_reconnected_again_
 
         await asyncio.to_thread(ground.server.restart)
 
+        assert await anext_within(events) == LinkLost()
         assert await anext_within(events) == Reconnected()
         await eventually(lambda: announced(broker, b"two"), within=20)
         assert await anext_within(events) == Announced("user.changed", b"two")
+
+
+@pytest.mark.parametrize("how", ["cut", "silence"])
+async def test_a_subscriber_hears_that_its_link_is_lost_also_when_it_dies_without_a_word(
+    ground: Ground, how: str
+) -> None:
+    quick = dataclasses.replace(BRISK, heartbeat=0.5)
+    async with (
+        proxy_to(ground.url) as proxy,
+        ground.open(quick, url=proxy.in_front_of(ground.url)) as broker,
+        ground.open() as elsewhere,
+        broker.subscribe("user.changed") as events,
+    ):
+        assert await anext_within(events) == Reconnected()
+        proxy.cut() if how == "cut" else proxy.silence()
+
+        assert await anext_within(events, 10) == LinkLost()
+        await elsewhere.announce("user.changed", b"missed")
+
+        proxy.restore()
+        assert await anext_within(events) == Reconnected(), "one loss, one return, and nothing in between"
+        await elsewhere.announce("user.changed", b"heard")
+        assert await anext_within(events) == Announced("user.changed", b"heard")
 
 
 async def announced(broker: Broker, body: bytes) -> bool:

@@ -11,13 +11,15 @@ import structlog
 
 from carillon.contracts.channels import USERS_EVENTS, Channel
 from carillon.contracts.users import Contact, ContactsFound, ContactsWanted, DeviceGone, UserChanged
-from carillon.kit.broker.port import Announced, Broker
+from carillon.kit.broker.port import Announced, Broker, Event, LinkLost
 from carillon.kit.cache import Cache, Found
 from carillon.kit.http.client import ServiceClient, ServiceRefused, ServiceUnavailable, refused
 from carillon.kit.loader import Loader
 
 _log = structlog.get_logger()
 _MANY_CATEGORIES = 200
+_SOFT_SHARE = 1 / 3
+_JITTER = 0.1
 
 
 class _Wanted(NamedTuple):
@@ -27,7 +29,11 @@ class _Wanted(NamedTuple):
 
 
 class UsersClient:
-    """A contact is remembered for `fresh_seconds`; while the users service is away, up to `stale_seconds`."""
+    """A contact is remembered for `fresh_seconds`; while the users service is away, up to `stale_seconds`.
+
+    For a third of `fresh_seconds` longer it is answered while it is asked for anew. While `watch` hears of no changes
+    it is remembered for a second.
+    """
 
     def __init__(
         self,
@@ -44,6 +50,8 @@ class UsersClient:
             service=service,
             name="contacts",
             fresh_seconds=fresh_seconds,
+            soft_seconds=fresh_seconds * _SOFT_SHARE,
+            jitter=_JITTER,
             stale_seconds=stale_seconds,
             away=(ServiceUnavailable,),
         )
@@ -78,22 +86,29 @@ class UsersClient:
         for channel, category in self._asked:
             self._cache.forget(_Wanted(user_id, channel, category))
 
-    def forget_all(self) -> None:
-        self._cache.forget_all()
-        self._asked.clear()
-
     async def watch(self, broker: Broker) -> None:
         """A loop: drop whoever changed; drop everybody whenever changes may have been missed."""
-        async with broker.subscribe(USERS_EVENTS) as events:
-            async for event in events:
-                if not isinstance(event, Announced):
-                    self.forget_all()
-                    continue
-                try:
-                    self.forget(msgspec.json.decode(event.body, type=UserChanged).user_id)
-                except msgspec.DecodeError:
-                    _log.warning("user_event_unreadable", size=len(event.body))
-                    self.forget_all()
+        self._cache.link_down()
+        try:
+            async with broker.subscribe(USERS_EVENTS) as events:
+                async for event in events:
+                    self._hear(event)
+        finally:
+            self._cache.link_down()
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, LinkLost):
+            self._cache.link_down()
+            return
+        if isinstance(event, Announced):
+            try:
+                self.forget(msgspec.json.decode(event.body, type=UserChanged).user_id)
+            except msgspec.DecodeError:
+                _log.warning("user_event_unreadable", size=len(event.body))
+            else:
+                return
+        self._cache.link_up()
+        self._asked.clear()
 
     async def _contacts(self, keys: Sequence[_Wanted]) -> Mapping[_Wanted, Contact | Exception | None]:
         """One question per channel and category; one that fails fails for its own keys alone."""

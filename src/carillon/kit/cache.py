@@ -1,11 +1,11 @@
-"""A bounded cache in the process: one fill per key at a time, a fresh and a stale bound, no fill older than an
-invalidation."""
+"""A bounded cache in the process: one fill per key at a time, bounds of age, no fill older than an invalidation."""
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from carillon.kit.telemetry.metrics import CACHE_READS
 
@@ -13,6 +13,9 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 Source = Literal["fresh", "cached", "stale"]
+LINK_DOWN_SECONDS = 1.0
+"""How long a value is answered without a question while nobody tells of changes."""
+_RESULTS = ("fresh", "cached", "refreshing", "stale")
 _ROUNDS = 3
 
 
@@ -24,21 +27,34 @@ class Found(Generic[V]):
     source: Source
 
 
+class _Kept(NamedTuple, Generic[V]):
+    """`read_at` is when the question began: a value is as old as that, however long the answer took."""
+
+    value: V
+    read_at: float
+    fresh_until: float
+
+
 class _Filling(Generic[V]):
     """A fill under way; `discarded` once its key was invalidated."""
 
-    __slots__ = ("discarded", "task")
+    __slots__ = ("began", "discarded", "task")
 
-    def __init__(self) -> None:
+    def __init__(self, began: float) -> None:
+        self.began = began
         self.discarded = False
         self.task: asyncio.Task[V]
 
 
 class Cache(Generic[K, V]):
-    """Younger than `fresh_seconds`: answered at once. Older: filled anew, and where the fill raises one of `away`,
-    answered all the same up to `stale_seconds` of age.
+    """Younger than `fresh_seconds`: answered at once. Up to `soft_seconds` older: answered at once all the same, while
+    one fill runs in the background. Older: filled anew, and where the fill raises one of `away`, answered all the same
+    up to `stale_seconds` of age.
 
-    None is never kept, so that a miss is asked for again. At capacity the entry filled longest ago leaves.
+    `jitter` ends the fresh life of each value by up to that share early, so that what was filled together does not
+    expire together. Between `link_down` and `link_up` nobody tells of changes: values are fresh for 1 s at most, none
+    is answered beyond that without a question. None is never kept, so that a miss is asked for again. At capacity the
+    entry filled longest ago leaves.
     """
 
     def __init__(
@@ -47,23 +63,32 @@ class Cache(Generic[K, V]):
         service: str,
         name: str,
         fresh_seconds: float,
+        soft_seconds: float = 0,
         stale_seconds: float = 0,
+        jitter: float = 0,
         capacity: int = 50_000,
         away: tuple[type[Exception], ...] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fresh = fresh_seconds
+        self._soft = soft_seconds
         self._stale = max(stale_seconds, fresh_seconds)
+        self._jitter = jitter
         self._capacity = capacity
         self._away = away
         self._clock = clock
-        self._kept: dict[K, tuple[V, float]] = {}
+        self._kept: dict[K, _Kept[V]] = {}
         self._filling: dict[K, _Filling[V]] = {}
-        self._reads = {source: CACHE_READS.labels(service, name, source) for source in ("fresh", "cached", "stale")}
+        self._link_is_down = False
+        self._reads = {result: CACHE_READS.labels(service, name, result) for result in _RESULTS}
 
     async def get(self, key: K, fill: Callable[[], Awaitable[V]]) -> Found[V]:
         """Answer from memory or by `fill`; what `fill` raises goes to everyone who waits for this key."""
         if (remembered := self.fresh(key)) is not None:
+            return Found(remembered, "cached")
+        if (remembered := self._soft_value(key)) is not None:
+            if key not in self._filling:
+                self._begin(key, fill)
             return Found(remembered, "cached")
         try:
             value = await self._filled(key, fill)
@@ -79,10 +104,13 @@ class Cache(Generic[K, V]):
     def fresh(self, key: K) -> V | None:
         """What is remembered and young enough to need no question; a read like any other."""
         kept = self._kept.get(key)
-        if kept is None or self._clock() - kept[1] >= self._fresh:
+        if kept is None:
+            return None
+        now = self._clock()
+        if now >= kept.fresh_until or (self._link_is_down and now - kept.read_at >= LINK_DOWN_SECONDS):
             return None
         self._reads["cached"].inc()
-        return kept[0]
+        return kept.value
 
     async def renew(self, key: K, fill: Callable[[], Awaitable[V]]) -> V:
         """Fill now, whatever is remembered; what was remembered stays where one of `away` is raised."""
@@ -91,7 +119,7 @@ class Cache(Generic[K, V]):
     def peek(self, key: K) -> V | None:
         """What is remembered within the stale bound; nobody is asked."""
         kept = self._kept.get(key)
-        return kept[0] if kept is not None and self._clock() - kept[1] < self._stale else None
+        return kept.value if kept is not None and self._clock() - kept.read_at < self._stale else None
 
     def forget(self, key: K) -> None:
         """Drop the key. A fill that is under way is not kept, and those who wait for it get a newer one."""
@@ -107,8 +135,24 @@ class Cache(Generic[K, V]):
     def forget_all(self) -> None:
         self.forget_where(lambda _: True)
 
+    def link_down(self) -> None:
+        """Changes are not heard of from now on."""
+        self._link_is_down = True
+
+    def link_up(self) -> None:
+        """Changes are heard of again; those before may have been missed, so everything is dropped."""
+        self._link_is_down = False
+        self.forget_all()
+
     def __len__(self) -> int:
         return len(self._kept)
+
+    def _soft_value(self, key: K) -> V | None:
+        kept = self._kept.get(key)
+        if kept is None or self._link_is_down or self._clock() >= kept.fresh_until + self._soft:
+            return None
+        self._reads["refreshing"].inc()
+        return kept.value
 
     async def _filled(self, key: K, fill: Callable[[], Awaitable[V]]) -> V:
         for _ in range(_ROUNDS - 1):
@@ -119,7 +163,7 @@ class Cache(Generic[K, V]):
         return await asyncio.shield(self._begin(key, fill).task)
 
     def _begin(self, key: K, fill: Callable[[], Awaitable[V]]) -> _Filling[V]:
-        filling: _Filling[V] = _Filling()
+        filling: _Filling[V] = _Filling(self._clock())
         self._filling[key] = filling
         filling.task = asyncio.create_task(self._fill(key, fill, filling))
         filling.task.add_done_callback(_look_at)
@@ -148,7 +192,8 @@ class Cache(Generic[K, V]):
             return
         if len(self._kept) >= self._capacity:
             del self._kept[next(iter(self._kept))]
-        self._kept[key] = (value, self._clock())
+        early = random.uniform(0, self._jitter) if self._jitter else 0  # noqa: S311 - jitter, not a secret
+        self._kept[key] = _Kept(value, filling.began, filling.began + self._fresh * (1 - early))
 
 
 def _look_at(task: "asyncio.Task[V]") -> None:

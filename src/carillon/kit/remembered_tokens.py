@@ -49,5 +49,12 @@ class RememberedTokens:
     def forget(self) -> None:
         self._cache.forget_all()
 
+    def link_down(self) -> None:
+        """Revocations are not heard of: a token is verified anew after a second."""
+        self._cache.link_down()
+
+    def link_up(self) -> None:
+        self._cache.link_up()
+
     def __len__(self) -> int:
         return len(self._cache)

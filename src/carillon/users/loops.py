@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from typing import Protocol
 from uuid import UUID
 
@@ -10,7 +11,7 @@ import structlog
 
 from carillon.contracts.channels import USERS_EVENTS
 from carillon.contracts.users import UserChanged
-from carillon.kit.broker.port import Announced, Broker
+from carillon.kit.broker.port import Announced, Broker, Event, LinkLost
 from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.kit.telemetry.metrics import OUTBOX_WAITING
 from carillon.users.actions.announcing import BATCH, Outbox, announce_batch
@@ -66,14 +67,35 @@ async def tidy(sessions: Sessions) -> None:
 
 async def listen(broker: Broker, look_ups: LookUps, tokens: RememberedTokens) -> None:
     """Forget whoever changed anywhere; forget everything whenever changes may have been missed."""
-    async with broker.subscribe(USERS_EVENTS) as events:
-        async for event in events:
-            if not isinstance(event, Announced):
-                look_ups.forget_all()
-                tokens.forget()
-                continue
-            try:
-                look_ups.forget(msgspec.json.decode(event.body, type=UserChanged).user_id)
-            except msgspec.DecodeError:
-                _log.warning("user_event_unreadable", size=len(event.body))
-                look_ups.forget_all()
+    with _link_down_around(look_ups, tokens):
+        async with broker.subscribe(USERS_EVENTS) as events:
+            async for event in events:
+                _hear(event, look_ups, tokens)
+
+
+def _hear(event: Event, look_ups: LookUps, tokens: RememberedTokens) -> None:
+    if isinstance(event, LinkLost):
+        look_ups.link_down()
+        tokens.link_down()
+        return
+    if isinstance(event, Announced):
+        try:
+            look_ups.forget(msgspec.json.decode(event.body, type=UserChanged).user_id)
+        except msgspec.DecodeError:
+            _log.warning("user_event_unreadable", size=len(event.body))
+        else:
+            return
+    look_ups.link_up()
+    tokens.link_up()
+
+
+@contextlib.contextmanager
+def _link_down_around(look_ups: LookUps, tokens: RememberedTokens) -> Iterator[None]:
+    """Before the subscription stands and after it ended nobody tells of changes."""
+    look_ups.link_down()
+    tokens.link_down()
+    try:
+        yield
+    finally:
+        look_ups.link_down()
+        tokens.link_down()

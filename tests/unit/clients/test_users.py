@@ -12,7 +12,7 @@ from aiohttp import web
 
 from carillon.clients.users import UsersClient
 from carillon.contracts.users import Contact, ContactsFound, ContactsWanted, Decision, DeviceGone, UserChanged
-from carillon.kit.broker.port import Announced, Event, Reconnected
+from carillon.kit.broker.port import Announced, Event, LinkLost, Reconnected
 from carillon.kit.http.client import ServiceClient, ServiceUnavailable
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.ids import uuid7
@@ -194,6 +194,24 @@ async def test_when_changes_may_have_been_missed_everybody_is_forgotten(
         return (await client.look_up(user_id, "email", None)).source == "fresh"
 
     await eventually(asked_again)
+
+
+async def test_while_nobody_tells_of_changes_a_contact_is_not_remembered_for_long(
+    client: UsersClient, users: Users, broker: Announcing
+) -> None:
+    user_id = uuid7()
+    users.people[user_id] = person(user_id)
+    broker.events.put_nowait(Reconnected())
+    broker.events.put_nowait(LinkLost())
+    await eventually(broker.events.empty)
+    await client.contact(user_id, "email", None)
+    users.people[user_id] = person(user_id, NO)
+
+    async def refused() -> bool:
+        contact = await client.contact(user_id, "email", None)
+        return contact is not None and not contact.decision.allowed
+
+    await eventually(refused, within=5)
 
 
 async def test_a_dead_device_is_told_and_its_owner_forgotten(client: UsersClient, users: Users) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 
 from carillon.kit.broker.events import EventQueue
-from carillon.kit.broker.port import Announced, Reconnected
+from carillon.kit.broker.port import Announced, LinkLost, Reconnected
 from tests.support.waiting import eventually
 
 
@@ -32,3 +32,11 @@ async def test_a_reader_that_is_too_slow_is_told_that_it_missed_something() -> N
     events.put(Announced("t", b"after"))
 
     assert [await anext(events), await anext(events)] == [Reconnected(), Announced("t", b"after")]
+
+
+async def test_a_loss_that_does_not_fit_any_more_is_told_all_the_same() -> None:
+    events = EventQueue(capacity=2)
+    for event in (Announced("t", b"1"), Announced("t", b"2"), LinkLost(), Reconnected()):
+        events.put(event)
+
+    assert [await anext(events), await anext(events)] == [LinkLost(), Reconnected()]

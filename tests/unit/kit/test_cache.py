@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from carillon.kit.cache import Cache
+from tests.support.waiting import eventually
 
 
 class Away(Exception):
@@ -188,3 +189,121 @@ async def test_at_capacity_the_entry_filled_longest_ago_leaves(cache: Cache[str,
     assert len(cache) == 3
     assert cache.peek("a") is None
     assert cache.peek("d") == "first"
+
+
+@pytest.fixture
+def soft(clock: Clock) -> Cache[str, str | None]:
+    return Cache(
+        service="test",
+        name="soft",
+        fresh_seconds=10,
+        soft_seconds=5,
+        stale_seconds=100,
+        capacity=1_000,
+        away=(Away,),
+        clock=clock,
+    )
+
+
+async def test_within_the_soft_window_the_old_value_is_answered_at_once_and_one_refill_runs(
+    soft: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    await soft.get("a", source)
+    source.value, clock.now = "second", 14.9
+    source.open.clear()
+
+    answers = [await soft.get("a", source) for _ in range(3)]
+    source.open.set()
+
+    assert [(found.value, found.source) for found in answers] == [("first", "cached")] * 3
+    assert soft.fresh("a") is None, "without a question only what is fresh is told"
+    await eventually(lambda: soft.fresh("a") == "second")
+    assert source.asked == 2
+
+
+async def test_past_the_soft_window_everybody_waits_for_the_new_value(
+    soft: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    await soft.get("a", source)
+    source.value, clock.now = "second", 15.0
+
+    assert (await soft.get("a", source)).value == "second"
+
+
+async def test_a_refill_that_meets_an_absence_keeps_the_old_value_for_the_stale_bound(
+    soft: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    await soft.get("a", source)
+    source.error, clock.now = Away(), 12.0
+
+    assert (await soft.get("a", source)).source == "cached"
+    await eventually(lambda: source.asked == 2)
+    clock.now = 16.0
+    assert (await soft.get("a", source)).source == "stale"
+
+
+async def test_a_value_is_as_old_as_its_question_not_as_its_answer(
+    soft: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    source.open.clear()
+    waiting = asyncio.create_task(soft.get("a", source))
+    await eventually(lambda: source.asked == 1)
+    clock.now = 9.0
+    source.open.set()
+    await waiting
+
+    assert soft.fresh("a") == "first"
+    clock.now = 10.0
+    assert soft.fresh("a") is None
+
+
+async def test_with_jitter_what_was_filled_together_expires_one_by_one_and_never_late(
+    source: Source, clock: Clock
+) -> None:
+    cache: Cache[int, str | None] = Cache(
+        service="test", name="jittered", fresh_seconds=10, jitter=0.5, capacity=1_000, clock=clock
+    )
+    for key in range(1_000):
+        await cache.get(key, source)
+
+    def young(now: float) -> int:
+        clock.now = now
+        return sum(cache.fresh(key) is not None for key in range(1_000))
+
+    assert young(4.9) == 1_000
+    assert 200 < young(7.5) < 800
+    assert young(10.0) == 0
+
+
+async def test_while_nobody_tells_of_changes_a_value_lives_for_a_second_and_is_not_answered_beyond(
+    soft: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    await soft.get("a", source)
+    clock.now = 0.9
+    soft.link_down()
+
+    assert soft.fresh("a") == "first"
+    clock.now, source.value = 1.0, "second"
+    assert soft.fresh("a") is None
+    assert (await soft.get("a", source)).value == "second"
+    clock.now, source.error = 2.5, Away()
+    assert (await soft.get("a", source)).source == "stale"
+
+
+async def test_when_changes_are_told_of_again_nothing_of_before_is_believed(
+    soft: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    await soft.get("a", source)
+    soft.link_down()
+    source.open.clear()
+    waiting = asyncio.create_task(soft.get("b", source))
+    await eventually(lambda: source.asked == 2)
+
+    soft.link_up()
+    source.value = "second"
+    source.open.set()
+
+    assert soft.peek("a") is None
+    assert (await waiting).value == "second", "nor a fill that began before"
+    clock.now = 9.9
+    assert soft.fresh("b") == "second", "and values live as long as ever"

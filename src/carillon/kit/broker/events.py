@@ -4,13 +4,16 @@ import asyncio
 from collections import deque
 from typing import Self
 
-from carillon.kit.broker.port import Event, Reconnected
+from carillon.kit.broker.port import Event, LinkLost, Reconnected
 
 CAPACITY = 10_000
 
 
 class EventQueue:
-    """An async iterator of events; an overflow becomes one `Reconnected`, as after a lost connection."""
+    """An async iterator of events; an overflow becomes one `Reconnected`, as after a lost connection.
+
+    An overflow by `LinkLost` leaves that: its `Reconnected` is still to come.
+    """
 
     def __init__(self, *, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
@@ -20,7 +23,7 @@ class EventQueue:
     def put(self, event: Event) -> None:
         if len(self._events) >= self._capacity:
             self._events.clear()
-            event = Reconnected()
+            event = event if isinstance(event, LinkLost) else Reconnected()
         self._events.append(event)
         self._arrived.set()
 

@@ -70,6 +70,8 @@ class Tuning:
     """After how long a dead consumer's messages come back (PostgreSQL; RabbitMQ notices the lost connection)."""
     redelivery_delay: float = 1.0
     """How long a batch rests whose handler raised."""
+    heartbeat: float = 2.0
+    """How often a subscription asks whether its server is there, and how long it waits for the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,12 @@ class Reconnected:
     """From here on announcements arrive; those before may have been missed: forget what was remembered."""
 
 
-Event = Announced | Reconnected
+@dataclass(frozen=True, slots=True)
+class LinkLost:
+    """Announcements do not arrive now; what is remembered may be older than a change, until `Reconnected`."""
+
+
+Event = Announced | Reconnected | LinkLost
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +197,11 @@ class Broker(Protocol):
         ...
 
     def subscribe(self, topic: str) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Events of one topic; `Reconnected` comes first and again after every gap."""
+        """Events of one topic; `Reconnected` comes first and again after every gap.
+
+        `LinkLost` comes once at the beginning of a gap: within twice `Tuning.heartbeat`, also when the server or the
+        network died without a word.
+        """
         ...
 
     async def depths(self) -> Mapping[str, QueueDepth]:

@@ -19,8 +19,15 @@ class PeopleReader(Protocol):
     async def people(self, user_ids: Sequence[UUID]) -> list[Person]: ...
 
 
+_SOFT_SHARE = 1 / 3
+_JITTER = 0.1
+
+
 class LookUps:
-    """Those who ask at once share a query; what was read is kept for `fresh_seconds`, or until the person changes."""
+    """Those who ask at once share a query; what was read is kept for `fresh_seconds`, or until the person changes.
+
+    For a third of that longer it is still answered, while it is read anew.
+    """
 
     def __init__(self, reader: PeopleReader, *, fresh_seconds: float, stale_seconds: float) -> None:
         self._reader = reader
@@ -29,6 +36,8 @@ class LookUps:
             service="users",
             name="people",
             fresh_seconds=fresh_seconds,
+            soft_seconds=fresh_seconds * _SOFT_SHARE,
+            jitter=_JITTER,
             stale_seconds=stale_seconds,
             away=(Unavailable,),
         )
@@ -60,8 +69,13 @@ class LookUps:
     def forget(self, user_id: UUID) -> None:
         self._cache.forget(user_id)
 
-    def forget_all(self) -> None:
-        self._cache.forget_all()
+    def link_down(self) -> None:
+        """Nobody tells of changes made elsewhere."""
+        self._cache.link_down()
+
+    def link_up(self) -> None:
+        """Changes are told of again; whatever was remembered may have changed."""
+        self._cache.link_up()
 
     async def drain(self) -> None:
         await self._load.drain()

@@ -42,9 +42,7 @@ class PostgresBroker:
         self._tuning = tuning
         self.leases = Leases(store, seconds=tuning.lease)
         self._settling = Settling(store, self.leases, topology, tuning)
-        self._announcements = Announcements(
-            dsn, store, exchange=topology.topics_exchange, timeout=tuning.connect_timeout
-        )
+        self._announcements = Announcements(dsn, store, exchange=topology.topics_exchange, tuning=tuning)
         self._wakes: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
     async def publish(self, messages: Sequence[Message]) -> None:

@@ -11,13 +11,12 @@ import structlog
 
 from carillon.kit.broker.batches import BackOff
 from carillon.kit.broker.events import EventQueue
-from carillon.kit.broker.port import Announced, Event, Reconnected
+from carillon.kit.broker.port import Announced, Event, LinkLost, Reconnected, Tuning
 from carillon.kit.broker.postgres.store import TROUBLE, MessageStore, unavailable
 
 log = structlog.get_logger(__name__)
 
 LONGEST_PAYLOAD = 7_999
-HEARTBEAT = 10.0
 
 
 def channel_of(exchange: str, topic: str) -> str:
@@ -28,11 +27,12 @@ def channel_of(exchange: str, topic: str) -> str:
 class Announcements:
     """Tells and hears of topics within one database."""
 
-    def __init__(self, dsn: str, store: MessageStore, *, exchange: str, timeout: float) -> None:
+    def __init__(self, dsn: str, store: MessageStore, *, exchange: str, tuning: Tuning) -> None:
         self._dsn = dsn
         self._store = store
         self._exchange = exchange
-        self._timeout = timeout
+        self._timeout = tuning.connect_timeout
+        self._heartbeat = tuning.heartbeat
 
     async def announce(self, topic: str, body: bytes) -> None:
         payload = base64.b64encode(body).decode()
@@ -74,15 +74,18 @@ class Announcements:
             )
             events.put(Reconnected())
             back_off.reset()
-            while not lost.is_set():
-                await self._until_lost(lost)
-                await connection.execute("SELECT 1")  # notices a connection that died without a word
+            try:
+                await self._until_lost(connection, lost)
+            finally:
+                events.put(LinkLost())  # before the closing, which may take its time
         finally:
             with suppress(*TROUBLE):
                 await connection.close(timeout=1)
 
-    @staticmethod
-    async def _until_lost(lost: asyncio.Event) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(HEARTBEAT):
-                await lost.wait()
+    async def _until_lost(self, connection: asyncpg.Connection, lost: asyncio.Event) -> None:
+        while not lost.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._heartbeat):
+                    await lost.wait()
+            if not lost.is_set():  # a connection may have died without a word
+                await connection.execute("SELECT 1", timeout=self._heartbeat)

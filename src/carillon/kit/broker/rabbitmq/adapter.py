@@ -3,11 +3,12 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 import structlog
 from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
 from pamqp import commands as spec
 
 from carillon.kit.broker.batches import BackOff
@@ -17,6 +18,7 @@ from carillon.kit.broker.port import (
     BrokerUnavailable,
     Event,
     Handler,
+    LinkLost,
     Message,
     PublishFailed,
     QueueDepth,
@@ -129,7 +131,19 @@ class RabbitBroker:
             await channel.queue_bind(queue, self._topology.topics_exchange, routing_key=topic, timeout=timeout)
             await channel.basic_consume(queue, receive, no_ack=True, timeout=timeout)
             events.put(Reconnected())
-            await lost.wait()
+            try:
+                await self._until_lost(channel, queue, lost)
+            finally:
+                events.put(LinkLost())  # before the closing, which may take its time
+
+    async def _until_lost(self, channel: Channel, queue: str, lost: asyncio.Event) -> None:
+        heartbeat = self._tuning.heartbeat
+        while not lost.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(heartbeat):
+                    await lost.wait()
+            if not lost.is_set():  # a connection may have died without a word, and somebody may delete the queue
+                await channel.queue_declare(queue, passive=True, timeout=heartbeat)
 
     async def depths(self) -> Mapping[str, QueueDepth]:
         session = await self._session_now()

@@ -1,0 +1,113 @@
+"""Hearing of changes: while the link stands nothing old is answered, and without it nothing old for long."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from carillon.contracts.preferences import Choices
+from carillon.kit.auth import Caller
+from carillon.kit.broker.port import Announced, Event, LinkLost, Reconnected
+from carillon.kit.ids import uuid7
+from carillon.kit.remembered_tokens import RememberedTokens
+from carillon.users.actions.looking_up import LookUps
+from carillon.users.domain.preferences import Person
+from carillon.users.loops import listen
+from tests.support.waiting import eventually
+from tests.unit.users.fakes import FakePeople
+
+ADA = Person(
+    user_id=uuid7(), name="Ada", email="ada@example.com", locale=None, status="active", version=1,
+    choices=Choices(), suppressed=False, devices=[],
+)  # fmt: skip
+
+
+class Link:
+    """A broker whose subscription tells what the test puts."""
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[Event] = asyncio.Queue()
+
+    @asynccontextmanager
+    async def subscribe(self, topic: str) -> AsyncIterator[AsyncIterator[Event]]:
+        assert topic == "users.events"
+        yield self._read()
+
+    async def _read(self) -> AsyncIterator[Event]:
+        while True:
+            yield await self.events.get()
+
+    async def tell(self, *events: Event) -> None:
+        for event in events:
+            self.events.put_nowait(event)
+        await eventually(self.events.empty)
+
+
+@pytest.fixture
+def reader() -> FakePeople:
+    return FakePeople(known={ADA.user_id: ADA})
+
+
+@pytest.fixture
+def look_ups(reader: FakePeople) -> LookUps:
+    return LookUps(reader, fresh_seconds=3600, stale_seconds=3600)
+
+
+@pytest.fixture
+async def link(look_ups: LookUps) -> AsyncIterator[Link]:
+    async def verify(_token: str) -> Caller:
+        raise AssertionError
+
+    link: Any = Link()
+    tokens = RememberedTokens(verify, service="test", seconds=60)
+    listening = asyncio.create_task(listen(link, look_ups, tokens))
+    await asyncio.sleep(0)
+    yield link
+    listening.cancel()
+    await asyncio.wait([listening])
+
+
+async def opted_out(look_ups: LookUps) -> bool:
+    return not (await look_ups.preferences(ADA.user_id)).value.email
+
+
+def change(reader: FakePeople) -> None:
+    reader.known[ADA.user_id] = msgspec.structs.replace(ADA, choices=Choices(email=False), version=2)
+
+
+async def test_a_change_is_seen_when_it_is_told_of(link: Link, look_ups: LookUps, reader: FakePeople) -> None:
+    await link.tell(Reconnected())
+    assert not await opted_out(look_ups)
+    change(reader)
+    assert not await opted_out(look_ups)
+
+    await link.tell(Announced("users.events", b'{"user_id": "%s", "version": 2}' % str(ADA.user_id).encode()))
+
+    assert await opted_out(look_ups)
+
+
+@pytest.mark.parametrize("before", [[], [Reconnected(), LinkLost()]], ids=["not yet", "no longer"])
+async def test_without_the_link_a_change_that_nobody_told_of_is_seen_soon(
+    link: Link, look_ups: LookUps, reader: FakePeople, before: list[Event]
+) -> None:
+    await link.tell(*before)
+    assert not await opted_out(look_ups)
+    change(reader)
+
+    await eventually(lambda: opted_out(look_ups), within=5)
+
+
+@pytest.mark.parametrize("event", [Reconnected(), Announced("users.events", b"garbage")])
+async def test_what_may_have_been_missed_is_read_anew(
+    link: Link, look_ups: LookUps, reader: FakePeople, event: Event
+) -> None:
+    await link.tell(Reconnected())
+    assert not await opted_out(look_ups)
+    change(reader)
+
+    await link.tell(event)
+
+    assert await opted_out(look_ups)
