@@ -8,10 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-all check fmt bench lock clean
+.PHONY: help up demo test test-all check fmt docs-reference bench lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 up: $(VENV)/.runtime ## set up everything and run the platform (PORT=8000, HOST=127.0.0.1)
 	@exec $(BIN)/carillon up --host $(HOST) --port $(PORT)
@@ -35,6 +35,9 @@ test: check ## every test but the slow ones, on real PostgreSQL, Redis and Rabbi
 
 test-all: check ## the slow tests too: deep fuzzing, more fault seeds, every command in the documents
 	$(BIN)/python -m pytest $(SPREAD)
+
+docs-reference: $(VENV)/.development ## write anew what the reference takes from the code
+	RENEW_REFERENCE=1 $(BIN)/python -m pytest -q tests/documents/test_permissions.py
 
 bench: $(VENV)/.development ## measure: accept/s, end to end e-mails/s, look-ups/s
 	$(BIN)/python -m benchmarks

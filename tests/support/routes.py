@@ -1,0 +1,55 @@
+"""Every route of every service with what it needs, read from its handler; and whom a role's permissions let in."""
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from typing import Literal
+from uuid import UUID
+
+import carillon.gateway.routes
+import carillon.templates.routes
+import carillon.users.app
+from carillon.kit.auth import Caller
+from carillon.kit.http.access import ANYONE, SIGNED_IN
+from carillon.kit.http.system import system_routes
+
+ROLES = ("user", "operator", "application", "admin")
+Verdict = Literal["all", "own", "no"]
+
+_HANDLERS = {
+    "users": carillon.users.app.HANDLERS,
+    "templates": carillon.templates.routes.ROUTES,
+    "gateway": carillon.gateway.routes.ROUTES,
+    "every service": system_routes("any", {}),
+}
+_OWNER = "owner or "
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Declared:
+    service: str
+    path: str
+    method: str
+    needs: str
+
+
+def declared() -> Iterator[Declared]:
+    """By service, then by path."""
+    for service, handlers in _HANDLERS.items():
+        yield from sorted(
+            Declared(service, path, method, handler.opt["needs"])
+            for handler in handlers
+            for path in handler.paths
+            for method in handler.http_methods
+        )
+
+
+def verdict(needs: str, permissions: Collection[str] | None) -> Verdict:
+    """For a holder of `permissions`; None is nobody. `own`: their own record, and no other."""
+    if needs == ANYONE:
+        return "all"
+    if permissions is None:
+        return "no"
+    caller = Caller(UUID(int=0), "user", frozenset(permissions), 0)
+    if needs == SIGNED_IN or caller.may(needs.removeprefix(_OWNER)):
+        return "all"
+    return "own" if needs.startswith(_OWNER) else "no"
