@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import aiohttp
 
@@ -88,7 +88,7 @@ def build_worker(worker: Worker) -> Service:
                 )
             )
             watch = {"contacts": lambda: neighbours.users.watch(broker)}
-            yield Running(running.app, {**running.loops, **watch}, running.checks)
+            yield replace(running, loops={**running.loops, **watch})
 
     return Service(worker.name, opened)
 

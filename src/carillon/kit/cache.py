@@ -103,14 +103,23 @@ class Cache(Generic[K, V]):
 
     def fresh(self, key: K) -> V | None:
         """What is remembered and young enough to need no question; a read like any other."""
+        value = self.young(key)
+        if value is not None:
+            self.count()
+        return value
+
+    def young(self, key: K) -> V | None:
+        """As `fresh`, for those who may yet want none of it: where they do, they `count` the read."""
         kept = self._kept.get(key)
         if kept is None:
             return None
         now = self._clock()
         if now >= kept.fresh_until or (self._link_is_down and now - kept.read_at >= LINK_DOWN_SECONDS):
             return None
-        self._reads["cached"].inc()
         return kept.value
+
+    def count(self) -> None:
+        self._reads["cached"].inc()
 
     async def renew(self, key: K, fill: Callable[[], Awaitable[V]]) -> V:
         """Fill now, whatever is remembered; what was remembered stays where one of `away` is raised."""

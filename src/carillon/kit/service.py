@@ -9,6 +9,8 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
+from typing import cast
 
 import structlog
 import uvicorn
@@ -16,6 +18,7 @@ import uvicorn
 from carillon.kit.http.edge import App
 from carillon.kit.http.front_door import front_door
 from carillon.kit.http.protocol import EnvelopeProtocol
+from carillon.kit.http.shortcut import Answering
 from carillon.kit.http.system import HealthCheck
 from carillon.kit.telemetry.metrics import LOOP_RESTARTS
 
@@ -29,11 +32,12 @@ _STEADY_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What an opened service offers: its app, its loops (restarted when they fail) and its checks."""
+    """What an opened service offers: its app, its loops (restarted when they fail), its checks, and its shortcuts."""
 
     app: App
     loops: Mapping[str, Loop] = field(default_factory=dict)
     checks: Mapping[str, HealthCheck] = field(default_factory=dict)
+    shortcuts: Sequence[Answering] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,8 @@ async def serve(
         stack.enter_context(_signals(stop, hurry))
         running = {service.name: await stack.enter_async_context(service.open()) for service in services}
         app = front_door([(service, running[service.name]) for service in services])
-        async with http_server(app, listening):
+        shortcuts = [shortcut for each in running.values() for shortcut in each.shortcuts]
+        async with http_server(app, listening, shortcuts=shortcuts):
             loops = [
                 asyncio.create_task(_kept(s, n, loop), name=f"{s}.{n}")
                 for s, r in running.items()
@@ -121,10 +126,12 @@ def _signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def http_server(app: App, listening: socket.socket) -> AsyncIterator[None]:
+async def http_server(
+    app: App, listening: socket.socket, *, shortcuts: Sequence[Answering] = ()
+) -> AsyncIterator[None]:
     config = uvicorn.Config(
         app,
-        http=EnvelopeProtocol,
+        http=cast(type[asyncio.Protocol], partial(EnvelopeProtocol, shortcuts=shortcuts)),
         ws="none",
         lifespan="off",
         access_log=False,

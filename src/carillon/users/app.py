@@ -140,7 +140,7 @@ def _running(here: Resources, database: Database, broker: Broker) -> Running:
         "tidy": partial(tidy, here.credentials),
         "listen": partial(listen, broker, here.look_ups, remembered),
     }
-    return Running(app, loops, checks)
+    return Running(app, loops, checks, (preferences.preferences_shortcut(here.look_ups, remembered),))
 
 
 def _checks(database: Database, broker: Broker, limits: Limits) -> dict[str, HealthCheck]:

@@ -75,7 +75,7 @@ async def running(settings: UsersSettings, data_dir: Path) -> AsyncIterator[tupl
     """One process' worth of the service; its loops are the test's to run."""
     async with (
         build(settings).open() as service,
-        serving(service.app) as url,
+        serving(service.app, shortcuts=service.shortcuts) as url,
         aiohttp.ClientSession(url) as session,
     ):
         yield UsersApi(session, data_dir), service

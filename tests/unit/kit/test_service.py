@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import aiohttp
 import pytest
 
 from carillon.kit.http.edge import Receive, Scope, Send
+from carillon.kit.http.shortcut import Answering
 from carillon.kit.http.system import HealthCheck
 from carillon.kit.service import Running, Service, bind, serve
 from tests.support.waiting import eventually
@@ -41,12 +42,13 @@ def service(
     *,
     loops: dict[str, Callable[[], Awaitable[None]]] | None = None,
     checks: dict[str, HealthCheck] | None = None,
+    shortcuts: Sequence[Answering] = (),
 ) -> Service:
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[Running]:
         diary.entries.append(f"{name} opened")
         try:
-            yield Running(plain(diary, name), loops or {}, checks or {})
+            yield Running(plain(diary, name), loops or {}, checks or {}, shortcuts)
         finally:
             diary.entries.append(f"{name} closed")
 
@@ -218,3 +220,22 @@ async def test_the_dependencies_of_all_services_are_asked_at_once() -> None:
 def test_a_busy_port_is_told_before_anything_starts() -> None:
     with contextlib.closing(bind("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
         bind("127.0.0.1", taken.getsockname()[1])
+
+
+async def test_shortcuts_work_behind_the_front_door() -> None:
+    diary = Diary()
+
+    def shortcut(target: bytes, _given: object, _own: object) -> bytes | None:
+        return b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nquick" if target == b"/v1/bells/short" else None
+
+    async with (
+        running(service(diary, "ropes"), service(diary, "bells", shortcuts=[shortcut])) as (url, _),
+        aiohttp.ClientSession(url) as session,
+    ):
+        said = []
+        for path in ("/v1/bells/short", "/v1/bells/long"):
+            async with session.get(path) as answer:
+                said.append(await answer.text())
+
+    assert said == ["quick", "ok"]
+    assert [entry for entry in diary.entries if "asked" in entry] == ["bells asked /v1/bells/long"]

@@ -1,15 +1,21 @@
 """uvicorn's HTTP protocol, with bounds on what a stranger may leave half said, and the envelope for what is no HTTP."""
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from carillon.kit.errors import Problem
 from carillon.kit.http.envelope import failure
 from carillon.kit.http.gathered import Gathered
+from carillon.kit.http.shortcut import Answering
 from carillon.kit.ids import uuid7
 from carillon.kit.telemetry import correlation
+
+_log = structlog.get_logger()
 
 MAX_HEAD = 64 * 1024
 PATIENCE = 30.0
@@ -41,12 +47,18 @@ class EnvelopeProtocol(HttpToolsProtocol):
     """The timer is armed only while a request is incomplete, which the usual one, a single packet, never is."""
 
     _whole = False
+    _answered = False
     _in_head = True
     _head = 0
     _timer: asyncio.TimerHandle | None = None
 
+    def __init__(self, *, shortcuts: Sequence[Answering] = (), **terms: Any) -> None:
+        super().__init__(**terms)
+        self._shortcuts = shortcuts
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(Gathered(transport, self.loop))  # type: ignore[arg-type]
+        self._gathered = Gathered(transport, self.loop)
+        super().connection_made(self._gathered)  # type: ignore[arg-type]
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -70,11 +82,14 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        super().on_headers_complete()
+        self._answered = bool(self._shortcuts) and self._answer_from_memory()
+        if not self._answered:
+            super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._whole = True
-        super().on_message_complete()
+        if not self._answered:
+            super().on_message_complete()
 
     def shutdown(self) -> None:
         """A request that is not whole yet was not accepted: its sender is told by the closed connection."""
@@ -89,6 +104,31 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """A stranger's wish for a WebSocket is no news."""
+
+    def _answer_from_memory(self) -> bool:
+        """Only while no answer is owed on this connection, so that all leave in the order of their requests."""
+        parser, cycle = self.parser, cast("RequestResponseCycle | None", self.cycle)
+        if (
+            parser.get_method() != b"GET"
+            or (cycle is not None and not cycle.response_complete)
+            or not parser.should_keep_alive()
+            or parser.get_http_version() != "1.1"
+            or self.flow.write_paused
+            or self._gathered.full
+            or self._gathered.is_closing()
+        ):
+            return False
+        for shortcut in self._shortcuts:
+            try:
+                answer = shortcut(self.url, self.headers, self.server_state.default_headers)
+            except Exception as error:  # noqa: BLE001 - whatever it fails of, the ordinary way is open
+                _log.error("shortcut_failed", exc_info=error)
+                continue
+            if answer is not None:
+                self._gathered.write(answer)
+                self.on_response_complete()
+                return True
+        return False
 
     def _watch(self) -> None:
         if self._timer is None:

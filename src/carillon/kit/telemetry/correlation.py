@@ -18,6 +18,11 @@ def current() -> str:
 
 def bind(given: str | None) -> str:
     """Adopt the caller's id where it is well formed, else make one; it holds for this task and those it starts."""
-    accepted = given if given and _ACCEPTED.fullmatch(given) else uuid7().hex
-    _current.set(accepted)
-    return accepted
+    identity = accepted(given)
+    _current.set(identity)
+    return identity
+
+
+def accepted(given: str | None) -> str:
+    """The caller's id where it is well formed, else a new one; nothing is bound."""
+    return given if given and _ACCEPTED.fullmatch(given) else uuid7().hex

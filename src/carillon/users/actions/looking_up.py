@@ -49,6 +49,11 @@ class LookUps:
             raise UnknownUser
         return Found(preferences_of(found.value), found.source)
 
+    def preferences_at_hand(self, user_id: UUID) -> Found[Preferences] | None:
+        """As `preferences`, where memory answers."""
+        person = self._cache.fresh(user_id)
+        return None if person is None else Found(preferences_of(person), "cached")
+
     async def contact(self, user_id: UUID, channel: Channel, category: str | None) -> Contact:
         """Never stale: those who deliver have a cache and a bound of their own. Raises UnknownUser, Unavailable."""
         found = await self._cache.get(user_id, lambda: self._load(user_id))
