@@ -35,6 +35,7 @@ from carillon.kit.coalescer import coalescing
 from carillon.kit.database import open_database
 from carillon.kit.http.app import build_app
 from carillon.kit.http.client import ServiceClient, open_session
+from carillon.kit.http.limiting import CallerLimit, caller_limit
 from carillon.kit.http.system import HealthCheck
 from carillon.kit.migrations import migrate as migrate_schema
 from carillon.kit.service import Loop, Running, Service
@@ -54,6 +55,7 @@ class Outside:
     authenticate: Authenticator
     loops: Mapping[str, Loop] = field(default_factory=dict)
     checks: Mapping[str, HealthCheck] = field(default_factory=dict)
+    limit: CallerLimit | None = None
 
 
 def build(settings: GatewaySettings) -> Service:
@@ -93,6 +95,9 @@ async def outside(settings: GatewaySettings) -> AsyncIterator[Outside]:
         users = ServiceClient(session, settings.users_url, token=token)
         templates = ServiceClient(session, settings.templates_url, token=token)
         contacts = UsersClient(users, service=NAME)
+        limit = await stack.enter_async_context(
+            caller_limit(settings.requests_per_minute, settings.redis_url, service=NAME)
+        )
         yield Outside(
             broker,
             contacts,
@@ -109,7 +114,9 @@ async def outside(settings: GatewaySettings) -> AsyncIterator[Outside]:
                 "templates": _neighbour(
                     templates, "/api/v1/templates?limit=1", "Notifications are accepted; templates are not checked."
                 ),
+                **(limit.checks() if limit else {}),
             },
+            limit=limit,
         )
 
 
@@ -142,6 +149,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
                 state={"gateway": gateway},
                 checks={**checks, **world.checks},
                 title="Carillon gateway",
+                limit=world.limit,
             ),
             loops={
                 **world.loops,

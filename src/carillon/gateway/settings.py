@@ -25,6 +25,10 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     look_up_seconds: Annotated[
         float, Meta(gt=0, description="How long an acceptance waits for users and templates before it does without")
     ] = 1.0
+    requests_per_minute: Annotated[
+        int, Meta(ge=0, description="Requests per caller in this service, services excepted; 0 means unlimited")
+    ] = 0
+    redis_url: Annotated[str | None, Meta(description="Redis that shares the limits between processes")] = None
     database_connections: Annotated[int, Meta(ge=4, le=200, description="Most connections to PostgreSQL")] = 10
     accept_batch: Annotated[int, Meta(ge=1, le=5000, description="Most notifications in one commit")] = 500
     relay_batch: Annotated[int, Meta(ge=1, le=5000, description="Most messages the relay takes at once")] = 500

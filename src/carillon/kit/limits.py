@@ -201,6 +201,16 @@ def _share_alone(per_minute: int, *, strict: bool) -> int:
 
 
 @contextlib.asynccontextmanager
+async def open_limits(redis_url: str | None, *, prefix: str) -> AsyncIterator[Limits]:
+    """Shared in Redis where there is one, else counted in this process."""
+    if redis_url is None:
+        yield ProcessLimits()
+        return
+    async with redis_limits(redis_url, prefix=prefix) as limits:
+        yield limits
+
+
+@contextlib.asynccontextmanager
 async def redis_limits(url: str, *, prefix: str, seconds: float = _REDIS_SECONDS) -> AsyncIterator[RedisLimits]:
     """`redis://host:port/db`; opens also while the server is away. `prefix` begins every key.
 

@@ -14,6 +14,7 @@ from carillon.kit.auth import Authenticator
 from carillon.kit.database import Database, open_database
 from carillon.kit.http.app import build_app
 from carillon.kit.http.client import ServiceClient, open_session
+from carillon.kit.http.limiting import CallerLimit, caller_limit
 from carillon.kit.http.system import HealthCheck
 from carillon.kit.migrations import migrate as migrate_schema
 from carillon.kit.service import Running, Service
@@ -35,16 +36,20 @@ def build(settings: TemplatesSettings) -> Service:
         async with (
             open_database(settings.database_url, name="templates", size=settings.database_pool) as database,
             open_session() as session,
+            caller_limit(settings.requests_per_minute, settings.redis_url, service="templates") as limit,
         ):
-            yield running(settings, database, _callers(session, settings, token))
+            yield running(settings, database, _callers(session, settings, token), limit)
 
     return Service("templates", opened, ("/api/v1/templates",))
 
 
-def running(settings: TemplatesSettings, database: Database, authenticate: Authenticator) -> Running:
+def running(
+    settings: TemplatesSettings, database: Database, authenticate: Authenticator, limit: CallerLimit | None = None
+) -> Running:
     """The service on resources that are open."""
     room = Room(TemplateStore(database), CompiledTemplates(), settings.default_language)
     checks = {"database": HealthCheck(database.ping, without="nothing; workers go on with what they know", vital=True)}
+    checks |= limit.checks() if limit else {}
     app = build_app(
         "templates",
         ROUTES,
@@ -52,6 +57,7 @@ def running(settings: TemplatesSettings, database: Database, authenticate: Authe
         state={"room": room},
         checks=checks,
         title="Carillon templates",
+        limit=limit,
     )
     return Running(app, checks=checks)
 

@@ -18,4 +18,8 @@ class TemplatesSettings(Settings, frozen=True, kw_only=True):
     database_pool: Annotated[int, Meta(ge=1, description="Most connections to PostgreSQL in one process")] = 10
     users_url: Annotated[str, Meta(description="Root address of the users service")] = "http://127.0.0.1:8000"
     token_file: Annotated[Path, Meta(description="File with this service's own token, made by `carillon migrate`")]
+    requests_per_minute: Annotated[
+        int, Meta(ge=0, description="Requests per caller in this service, services excepted; 0 means unlimited")
+    ] = 0
+    redis_url: Annotated[str | None, Meta(description="Redis that shares the limits between processes")] = None
     default_language: Annotated[Language, Meta(description="Where every language falls back to in the end")] = "en"

@@ -3,7 +3,6 @@
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
 
@@ -13,8 +12,10 @@ from carillon.kit.broker.port import Broker
 from carillon.kit.database import Database, open_database
 from carillon.kit.errors import Invalid
 from carillon.kit.http.app import build_app
+from carillon.kit.http.limiting import CallerLimit
+from carillon.kit.http.proxies import Network, networks
 from carillon.kit.http.system import HealthCheck
-from carillon.kit.limits import Limits, ProcessLimits, RedisLimits, redis_limits
+from carillon.kit.limits import Limits, RedisLimits, open_limits
 from carillon.kit.migrations import migrate as migrate_schema
 from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.kit.service import Running, Service
@@ -61,6 +62,7 @@ HANDLERS = [
 def build(settings: UsersSettings) -> Service:
     """Raises SettingsError for what can be seen to be wrong before anything opens."""
     _admin(settings)
+    _proxies(settings)
     return Service(NAME, partial(_open, settings), PATHS)
 
 
@@ -96,7 +98,7 @@ async def _open(settings: UsersSettings) -> AsyncIterator[Running]:
         open_database(settings.database_url, name=NAME, size=settings.database_pool) as database,
         open_broker(settings.broker_url, topology(settings.retry_delays), name=NAME) as broker,
         open_passwords(threads=settings.hashing_threads, waiting=settings.hashing_queue) as passwords,
-        _open_limits(settings) as limits,
+        open_limits(settings.redis_url, prefix=f"carillon:{NAME}:") as limits,
     ):
         here = _resources(settings, database, access_tokens, passwords, limits)
         yield _running(here, database, broker)
@@ -132,8 +134,16 @@ def _resources(
 def _running(here: Resources, database: Database, broker: Broker) -> Running:
     remembered = RememberedTokens(here.identify, service=NAME, seconds=here.settings.remembered_token_seconds)
     checks = _checks(database, broker, here.limits)
+    per_minute = here.settings.requests_per_minute
     app = build_app(
-        NAME, HANDLERS, authenticate=remembered, state={"resources": here}, checks=checks, title="Carillon users"
+        NAME,
+        HANDLERS,
+        authenticate=remembered,
+        state={"resources": here},
+        checks=checks,
+        title="Carillon users",
+        limit=CallerLimit(here.limits, per_minute) if per_minute else None,
+        trusted_proxies=_proxies(here.settings),
     )
     loops = {
         "announce": partial(announce, Outbox(database), broker, here.changes),
@@ -155,17 +165,15 @@ def _checks(database: Database, broker: Broker, limits: Limits) -> dict[str, Hea
     return checks
 
 
-@contextlib.asynccontextmanager
-async def _in_process() -> AsyncIterator[Limits]:
-    yield ProcessLimits()
-
-
-def _open_limits(settings: UsersSettings) -> AbstractAsyncContextManager[Limits]:
-    return redis_limits(settings.redis_url, prefix="carillon:users:") if settings.redis_url else _in_process()
-
-
 def _admin(settings: UsersSettings) -> Address:
     try:
         return address(settings.admin_email)
     except Invalid as error:
         raise SettingsError(f"CARILLON_USERS_ADMIN_EMAIL: {error}") from None
+
+
+def _proxies(settings: UsersSettings) -> tuple[Network, ...]:
+    try:
+        return networks(settings.trusted_proxies)
+    except ValueError as error:
+        raise SettingsError(f"CARILLON_TRUSTED_PROXIES: {error}.") from None

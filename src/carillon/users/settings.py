@@ -24,6 +24,13 @@ class UsersSettings(Settings, frozen=True, kw_only=True):
         ".carillon/signing_key.pem"
     )
     registration: Annotated[Literal["open", "closed"], Meta(description="Whether anyone may register")] = "open"
+    requests_per_minute: Annotated[
+        int, Meta(ge=0, description="Requests per caller in this service, services excepted; 0 means unlimited")
+    ] = 0
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(description="Addresses and networks of proxies whose X-Forwarded-For tells the client's address"),
+    ] = ()
     registrations_per_minute: Annotated[int, Meta(ge=0, description="Registrations per client address")] = 60
     logins_per_minute: Annotated[int, Meta(ge=0, description="Logins per client address")] = 60
     failed_logins_per_minute: Annotated[int, Meta(ge=0, description="Failed logins per account")] = 10

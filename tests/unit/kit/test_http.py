@@ -237,7 +237,7 @@ async def test_the_document_lists_every_failure_a_route_declares(client: aiohttp
     async with client.get("/openapi.json") as answer:
         document = await answer.json()
     responses = document["paths"]["/api/v1/things"]["post"]["responses"]
-    assert set(responses) == {"201", "400", "401", "403", "409", "413", "415", "422", "500", "503"}
+    assert set(responses) == {"201", "400", "401", "403", "409", "413", "415", "422", "429", "500", "503"}
     assert document["paths"]["/api/v1/things"]["post"]["requestBody"]["required"] is True
 
 

@@ -115,7 +115,9 @@ async def test_the_document_names_the_headers_of_refusals_and_says_what_is_open(
     bell = document["paths"]["/api/v1/bells/{bell_id}"]
 
     assert (bell["get"]["security"], bell["put"]["security"]) == ([], [{"bearer": []}])
-    assert set(bell["put"]["responses"]["429"]["headers"]) == {"X-Correlation-ID", "Retry-After"}
+    assert set(bell["put"]["responses"]["429"]["headers"]) == {
+        "X-Correlation-ID", "Retry-After", "RateLimit", "RateLimit-Policy",
+    }  # fmt: skip
     assert set(bell["put"]["responses"]["401"]["headers"]) == {"X-Correlation-ID", "WWW-Authenticate"}
 
 

@@ -1,5 +1,6 @@
 """Access: every route states what it needs in one place, and one guard sees to it."""
 
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from litestar.connection import Request
@@ -7,11 +8,15 @@ from litestar.datastructures import State
 
 from carillon.kit.auth import Caller
 from carillon.kit.errors import Forbidden, Unauthenticated
+from carillon.kit.http.edge import TOLD
 
 ANYONE: Final = "anyone"
 SIGNED_IN: Final = "signed_in"
 
 ApiRequest = Request[None, Caller, State]
+
+CountCaller = Callable[[Caller], Awaitable[Mapping[str, str]]]
+"""Counts a request of this caller and gives headers for its answer. Raises TooManyRequests."""
 
 
 def owner_or(permission: str) -> str:
@@ -19,7 +24,7 @@ def owner_or(permission: str) -> str:
     return f"owner or {permission}"
 
 
-async def guard(request: Request[Any, Any, Any]) -> None:
+async def guard(request: Request[Any, Any, Any], limit: CountCaller | None = None) -> None:
     """Verify the token and the permission that the route's `needs` names; the caller becomes `request.auth`.
 
     Runs before the body is read. No guard in the framework's sense: that one copies the handler each time (26 µs).
@@ -32,5 +37,14 @@ async def guard(request: Request[Any, Any, Any]) -> None:
         raise Unauthenticated
     caller: Caller = await request.app.state.authenticate(token.strip())
     request.scope["auth"] = caller
+    if limit is not None:
+        await _count(request, caller, limit)
     if needs != SIGNED_IN and not needs.startswith("owner or ") and not caller.may(needs):
         raise Forbidden(f"This needs the permission {needs}.")
+
+
+async def _count(request: Request[Any, Any, Any], caller: Caller, limit: CountCaller) -> None:
+    """What is counted is told on the answer, also where that becomes a refusal for another reason."""
+    told = await limit(caller)
+    scope: dict[str, Any] = request.scope  # type: ignore[assignment]
+    scope[TOLD] = [(name.lower().encode(), value.encode()) for name, value in told.items()]

@@ -1,6 +1,7 @@
 """`build_app`: routes, an authenticator and checks become one ASGI app in which every error wears the envelope."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 import structlog
@@ -13,10 +14,11 @@ from litestar.openapi.spec import Components, SecurityScheme
 
 from carillon.kit.auth import Authenticator
 from carillon.kit.errors import BrokenBody, FieldProblem, Invalid, NotFound, Problem, WrongMethod
-from carillon.kit.http.access import guard
+from carillon.kit.http.access import CountCaller, guard
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.edge import MAX_BODY, App, Edge
 from carillon.kit.http.envelope import failure
+from carillon.kit.http.proxies import Network
 from carillon.kit.http.routing import allowed, options
 from carillon.kit.http.system import HealthCheck, system_routes
 
@@ -36,12 +38,14 @@ def build_app(
     state: Mapping[str, Any],
     checks: Mapping[str, HealthCheck],
     title: str,
+    limit: CountCaller | None = None,
+    trusted_proxies: Sequence[Network] = (),
 ) -> App:
     """One service's app. Its routes find `state` under `request.app.state`; `checks` feed `/health` and `/ready`."""
     routes = [*handlers, *system_routes(name, checks)]
     inner = Litestar(
         route_handlers=[*options(routes), *routes],
-        before_request=guard,
+        before_request=guard if limit is None else partial(guard, limit=limit),
         response_class=Answer,
         state=State({**state, "authenticate": authenticate}),
         exception_handlers={Problem: _known, HTTPException: _of_framework, Exception: _unexpected},
@@ -55,7 +59,7 @@ def build_app(
         ),
         logging_config=None,
     )
-    return Edge(cast(App, inner), service=name)
+    return Edge(cast(App, inner), service=name, trusted_proxies=trusted_proxies)
 
 
 def _render(problem: Problem) -> Response[Any]:

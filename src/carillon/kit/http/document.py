@@ -15,8 +15,13 @@ _START = re.compile(r"^\\A")
 _END = re.compile(r"(\(\?!\\n\))?(\\Z|\$)$")
 _ID = {"description": "Finds this answer in the logs", "required": True, "schema": {"type": "string"}}
 _WAIT = {"description": "Seconds", "required": True, "schema": {"type": "integer", "minimum": 1}}
+_LIMIT = {"description": "What is left of the limit (docs/reference/limits.md)", "schema": {"type": "string"}}
 _SCHEME = {"description": "How to authenticate", "required": True, "schema": {"type": "string"}}
-_HEADERS = {"401": {"WWW-Authenticate": _SCHEME}, "429": {"Retry-After": _WAIT}, "503": {"Retry-After": _WAIT}}
+_HEADERS: dict[str, dict[str, Any]] = {
+    "401": {"WWW-Authenticate": _SCHEME},
+    "429": {"Retry-After": _WAIT, "RateLimit": _LIMIT, "RateLimit-Policy": _LIMIT},
+    "503": {"Retry-After": _WAIT},
+}
 
 
 def document_of(app: Litestar) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """The outermost layer of every app: one path for all spellings, JSON only, bounded bodies, timings."""
 
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 import msgspec
 
 from carillon.kit.errors import Problem, TooLarge, UnsupportedMediaType
 from carillon.kit.http.envelope import failure
+from carillon.kit.http.proxies import Network, client_of
 from carillon.kit.telemetry import correlation
 from carillon.kit.telemetry.metrics import HTTP_SECONDS
 
@@ -22,6 +23,9 @@ API = "/api/v1"
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _METHODS = _WITH_BODY | {"GET", "OPTIONS"}
 _CORRELATION = correlation.HEADER.lower().encode()
+_FORWARDED = b"x-forwarded-for"
+TOLD = "carillon_told"
+"""Key of the scope under which a layer within leaves headers for the answer, whatever the answer becomes."""
 
 
 def canonical(path: str) -> str:
@@ -31,10 +35,11 @@ def canonical(path: str) -> str:
 
 
 class Edge:
-    """Wraps a service's app. `service` labels its timings."""
+    """Wraps a service's app. `service` labels its timings; behind `trusted_proxies` the client is whom they tell of."""
 
-    def __init__(self, app: App, *, service: str) -> None:
+    def __init__(self, app: App, *, service: str, trusted_proxies: Sequence[Network] = ()) -> None:
         self._app = app
+        self._trusted = trusted_proxies
         self._service = service
         self._children: dict[tuple[str, str, int], Any] = {}
 
@@ -45,13 +50,16 @@ class Edge:
         headers: dict[bytes, bytes] = dict(scope["headers"])
         given = headers.get(_CORRELATION)
         correlation_id = correlation.bind(given.decode("latin-1") if given else None).encode()
+        if self._trusted and _FORWARDED in headers:
+            scope["client"] = self._client(scope)
         started, status = time.perf_counter(), 500
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (_CORRELATION, correlation_id)]
+                told = scope.get(TOLD, ())
+                message["headers"] = [*message.get("headers", ()), *told, (_CORRELATION, correlation_id)]
             await send(message)
 
         # HEAD is a GET of which the server, that keeps the scope as it was, drops the body.
@@ -63,6 +71,12 @@ class Edge:
         else:
             await self._app(scope, receive, send_with_id)
         self._observe(scope, status, time.perf_counter() - started)
+
+    def _client(self, scope: Scope) -> tuple[str, int]:
+        host, port = scope.get("client") or ("", 0)
+        told = [value.decode("latin-1") for name, value in scope["headers"] if name == _FORWARDED]
+        found = client_of(host, told, self._trusted)
+        return found, port if found == host else 0
 
     def _observe(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else "other"  # clients may name any of forty

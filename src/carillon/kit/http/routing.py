@@ -56,7 +56,7 @@ def endpoint(
         400,
         422,
         500,
-        *(() if needs == ANYONE else (401, 403, 503)),
+        *(() if needs == ANYONE else (401, 403, 429, 503)),
         *(_BODY_ERRORS if takes_body else ()),
     }
     responses = {
