@@ -92,7 +92,8 @@ class AccessGranted(msgspec.Struct, frozen=True):
 )  # fmt: skip
 async def register_user(request: ApiRequest, data: JSONBody[Registration]) -> Response[Envelope[User]]:
     here = resources(request)
-    headers = await _counted(here, "registrations", client_address(request), here.settings.registrations_per_minute)
+    per_minute = here.settings.registrations_per_minute
+    headers = await _counted(here, "registrations", client_address(request), per_minute, strict=True)
     joining = Joining(data.name, data.email, data.password, data.push_token, data.preferences, data.locale)
     user = await register(joining, people=here.people, passwords=here.passwords, mode=here.settings.registration)
     return Response(Envelope(user, "registered"), status_code=201, headers=headers)
