@@ -150,7 +150,8 @@ def _running(here: Resources, database: Database, broker: Broker) -> Running:
         "tidy": partial(tidy, here.credentials),
         "listen": partial(listen, broker, here.look_ups, remembered),
     }
-    return Running(app, loops, checks, (preferences.preferences_shortcut(here.look_ups, remembered),))
+    shortcut = preferences.preferences_shortcut(here.look_ups, remembered, counted=per_minute > 0)
+    return Running(app, loops, checks, [shortcut])
 
 
 def _checks(database: Database, broker: Broker, limits: Limits) -> dict[str, HealthCheck]:

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from litestar.params import FromPath
 
-from carillon.kit.auth import Caller
+from carillon.kit.auth import Caller, CallerKind
 from carillon.kit.errors import NotFound, Unauthenticated
 from carillon.kit.http.access import ApiRequest, owner_or
 from carillon.kit.http.answer import Answer
@@ -30,7 +30,12 @@ from tests.support.waiting import eventually
 
 BELLS = "/bells/{bell_id:uuid}/tone"
 OWNER, MINE, ANOTHERS = uuid7(), uuid7(), uuid7()
-TOKENS = {"owner": frozenset[str](), "keeper": frozenset({"bells:*"}), "late": frozenset({"bells:read"})}
+TOKENS = {
+    "service": frozenset({"bells:*"}),
+    "owner": frozenset[str](),
+    "keeper": frozenset({"bells:*"}),
+    "late": frozenset({"bells:read"}),
+}
 
 
 @dataclass
@@ -48,7 +53,8 @@ class Tower:
     async def verify(self, token: str) -> Caller:
         if token not in TOKENS or token in self.revoked:
             raise Unauthenticated
-        return Caller(OWNER, "user", TOKENS[token], expires_at=100 if token == "late" else 1e12)
+        kind: CallerKind = "service" if token == "service" else "user"
+        return Caller(OWNER, kind, TOKENS[token], expires_at=100 if token == "late" else 1e12)
 
     def told(self, bell_id: UUID, caller: Caller) -> Ready | None:
         if bell_id != caller.caller_id and not caller.may("bells:read"):
@@ -61,7 +67,7 @@ class Tower:
             raise RuntimeError("the memory is wrong")
         return self.told(bell_id, caller)
 
-    def opened(self) -> tuple[App, list[Shortcut]]:
+    def opened(self, *, counted: bool = False) -> tuple[App, list[Shortcut]]:
         tokens = RememberedTokens(self.verify, service="tower", seconds=60, clock=lambda: self.now)
 
         @endpoint("GET", BELLS, needs=owner_or("bells:read"), says="A tone", errors=(404,))
@@ -79,7 +85,7 @@ class Tower:
             await inner(scope, receive, send)
 
         self.tokens = tokens
-        return app, [Watched(self, Shortcut(BELLS, self.at_hand, tokens=tokens, service="tower"))]  # type: ignore[list-item]
+        return app, [Watched(self, Shortcut(BELLS, self.at_hand, tokens=tokens, service="tower", counted=counted))]  # type: ignore[list-item]
 
 
 @dataclass
@@ -127,9 +133,9 @@ async def line(url: str) -> AsyncIterator[Line]:
 
 
 @contextlib.asynccontextmanager
-async def tower() -> AsyncIterator[tuple[Tower, str]]:
+async def tower(*, counted: bool = False) -> AsyncIterator[tuple[Tower, str]]:
     found = Tower()
-    app, shortcuts = found.opened()
+    app, shortcuts = found.opened(counted=counted)
     async with serving(app, shortcuts=shortcuts) as url:
         yield found, url
 
@@ -282,6 +288,14 @@ async def test_a_client_that_asks_and_never_reads_is_not_answered_without_end() 
 
         assert at_once < 10
         assert {len(answer) for answer in answers} == {len(answers[0])}
+
+
+async def test_where_requests_are_counted_only_services_are_answered_from_memory() -> None:
+    async with tower(counted=True) as (found, url), line(url) as one:
+        for token in ("keeper", "keeper", "service", "service"):
+            assert (await one.ask(get(MINE, token))).startswith(b"HTTP/1.1 200")
+
+        assert (found.app_asked, found.answered) == (3, 1)
 
 
 async def test_a_shortcut_that_fails_is_passed_by() -> None:

@@ -45,16 +45,23 @@ class Tokens(Protocol):
 class Shortcut:
     """One GET route of one service. `path` is the route's own, `/users/{user_id:uuid}/preferences`; `answer` gets its
     parameter and the caller, and returns None wherever memory does not suffice or the caller may not: the ordinary
-    way decides all that is not plain.
+    way decides all that is not plain. Where requests are `counted`, so does it for all whom the count is about.
     """
 
     def __init__(
-        self, path: str, answer: Callable[[UUID, Caller], Ready | None], *, tokens: Tokens, service: str
+        self,
+        path: str,
+        answer: Callable[[UUID, Caller], Ready | None],
+        *,
+        tokens: Tokens,
+        service: str,
+        counted: bool = False,
     ) -> None:
         before, after = (re.escape(part).encode() for part in _PARAMETER.split(path)[::2])
         self._path = re.compile(b"(?:/api)?/v1%b%b%b/?" % (before, _UUID, after))
         self._answer = answer
         self._tokens = tokens
+        self._counted = counted
         self._seconds = HTTP_SECONDS.labels(service, "GET", "/api/v1" + _PARAMETER.sub(r"{\1}", path), "200")
 
     def __call__(self, target: bytes, given: Sequence[Header], own: Sequence[Header]) -> bytes | None:
@@ -66,7 +73,9 @@ class Shortcut:
             return None
         token = _BEARER.fullmatch(headers.get(b"authorization", b""))
         caller = self._tokens.at_hand(token[1].decode()) if token else None
-        ready = self._answer(UUID(found[1].decode()), caller) if caller else None
+        if caller is None or (self._counted and caller.kind != "service"):
+            return None
+        ready = self._answer(UUID(found[1].decode()), caller)
         if ready is None:
             return None
         self._tokens.count()

@@ -66,14 +66,14 @@ def may_look_up(caller: Caller, user_id: UUID) -> bool:
     return user_id == caller.caller_id or caller.may(READ)
 
 
-def preferences_shortcut(look_ups: LookUps, tokens: Tokens) -> Shortcut:
+def preferences_shortcut(look_ups: LookUps, tokens: Tokens, *, counted: bool) -> Shortcut:
     """`read_preferences` for whoever is known and asks for what is in memory."""
 
     def answer(user_id: UUID, caller: Caller) -> Ready | None:
         found = look_ups.preferences_at_hand(user_id) if may_look_up(caller, user_id) else None
         return None if found is None else told(found)
 
-    return Shortcut(PREFERENCES, answer, tokens=tokens, service="users")
+    return Shortcut(PREFERENCES, answer, tokens=tokens, service="users", counted=counted)
 
 
 @endpoint("PUT", PREFERENCES, needs=owner_or(WRITE), says="Replace all preferences", errors=(404,), tag=TAG)
