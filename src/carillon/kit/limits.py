@@ -7,21 +7,15 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import redis.asyncio
-import redis.exceptions
-import structlog
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from carillon.kit.errors import TooManyRequests
-
-_log = structlog.get_logger()
+from carillon.kit.redis_client import REDIS_AWAY, Rest, open_redis
 
 WINDOW = 60.0
 """Seconds to which every limit refers."""
 STRICT_SHARE = 4
 """While the shared count is away, a strict limit is this many times smaller in each process."""
 _DUST = 1e-6
-_REST_SECONDS = 1.0
 _REDIS_SECONDS = 0.5
 
 
@@ -154,43 +148,34 @@ class RedisLimits:
         self._alone = ProcessLimits()
         self._arrive = client.register_script(_ARRIVE)
         self._forgive = client.register_script(_FORGIVE)
-        self._away_until = 0.0
+        self._rest = Rest("limits_without_redis")
 
     async def check(self, key: str, per_minute: int, *, strict: bool = False) -> Verdict:
         if per_minute == 0:
             return UNLIMITED
-        if self._resting:
+        if self._rest.resting:
             return await self._counted_alone(key, per_minute, strict=strict)
         try:
             passed, seconds = await self._arrive(keys=[self._prefix + key], args=[WINDOW / per_minute, WINDOW])
-        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
-            self._rest(error)
+        except REDIS_AWAY as error:
+            self._rest.failed(error)
             return await self._counted_alone(key, per_minute, strict=strict)
-        self._away_until = 0.0
+        self._rest.succeeded()
         return _allowed(float(seconds), per_minute) if passed else Refused(per_minute, float(seconds))
 
     async def forgive(self, key: str, per_minute: int, *, strict: bool = False) -> None:
         if per_minute == 0:
             return
         await self._alone.forgive(key, _share_alone(per_minute, strict=strict))
-        if self._resting:
+        if self._rest.resting:
             return
         try:
             await self._forgive(keys=[self._prefix + key], args=[WINDOW / per_minute])
-        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
-            self._rest(error)
+        except REDIS_AWAY as error:
+            self._rest.failed(error)
 
     async def ping(self) -> None:
         await self._client.ping()
-
-    @property
-    def _resting(self) -> bool:
-        return time.monotonic() < self._away_until
-
-    def _rest(self, error: Exception) -> None:
-        if self._away_until == 0:
-            _log.warning("limits_without_redis", error=type(error).__name__)
-        self._away_until = time.monotonic() + _REST_SECONDS
 
     async def _counted_alone(self, key: str, per_minute: int, *, strict: bool) -> Verdict:
         return await self._alone.check(key, _share_alone(per_minute, strict=strict))
@@ -216,10 +201,5 @@ async def redis_limits(url: str, *, prefix: str, seconds: float = _REDIS_SECONDS
 
     A server that does not answer within `seconds` counts as away.
     """
-    client = redis.asyncio.Redis.from_url(
-        url, socket_timeout=seconds, socket_connect_timeout=seconds, retry=Retry(NoBackoff(), 0)
-    )
-    try:
+    async with open_redis(url, seconds=seconds) as client:
         yield RedisLimits(client, prefix=prefix)
-    finally:
-        await client.aclose()

@@ -28,6 +28,7 @@ from carillon.users.loops import Changes, announce, listen, tidy
 from carillon.users.providers.access_tokens import AccessTokens, read_signing_key
 from carillon.users.providers.installation import Installation, ensure_signing_key
 from carillon.users.providers.passwords import Argon2Passwords, open_passwords
+from carillon.users.providers.shared_people import SharedPeople, open_shared_people
 from carillon.users.routes import authentication, contacts, devices, people, preferences, roles
 from carillon.users.routes.resources import Resources
 from carillon.users.settings import UsersSettings
@@ -99,8 +100,9 @@ async def _open(settings: UsersSettings) -> AsyncIterator[Running]:
         open_broker(settings.broker_url, topology(settings.retry_delays), name=NAME) as broker,
         open_passwords(threads=settings.hashing_threads, waiting=settings.hashing_queue) as passwords,
         open_limits(settings.redis_url, prefix=f"carillon:{NAME}:") as limits,
+        open_shared_people(settings.redis_url) as shared,
     ):
-        here = _resources(settings, database, access_tokens, passwords, limits)
+        here = _resources(settings, database, access_tokens, passwords, limits, shared)
         yield _running(here, database, broker)
         await here.look_ups.drain()
 
@@ -111,9 +113,16 @@ def _resources(
     access_tokens: AccessTokens,
     passwords: Argon2Passwords,
     limits: Limits,
+    shared: SharedPeople | None,
 ) -> Resources:
     store = PreferencesStore(database)
-    look_ups = LookUps(store, fresh_seconds=settings.cache_seconds, stale_seconds=settings.cache_stale_seconds)
+    look_ups = LookUps(
+        store,
+        fresh_seconds=settings.cache_seconds,
+        stale_seconds=settings.cache_stale_seconds,
+        fills=settings.cache_fills,
+        shared=shared,
+    )
     credentials = Credentials(database)
     return Resources(
         settings=settings,
@@ -162,7 +171,11 @@ def _checks(database: Database, broker: Broker, limits: Limits) -> dict[str, Hea
         "broker": HealthCheck(broker.ping, "everything works; other services notice changes later"),
     }
     if isinstance(limits, RedisLimits):
-        checks["redis"] = HealthCheck(limits.ping, "limits count in each process; those of logins are cut to a quarter")
+        without = (
+            "limits count in each process, those of logins are cut to a quarter; look-ups ask the database, "
+            "a bounded number at a time"
+        )
+        checks["redis"] = HealthCheck(limits.ping, without)
     return checks
 
 

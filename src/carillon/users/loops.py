@@ -38,8 +38,12 @@ class Changes:
         self._woken = asyncio.Event()
 
     def __call__(self, user_id: UUID) -> None:
-        self._look_ups.forget(user_id)
+        self._look_ups.changed(user_id)
         self._woken.set()
+
+    async def outdate(self, versions: dict[UUID, int]) -> None:
+        """Told of what was committed anywhere, before it is announced."""
+        await self._look_ups.outdate(versions)
 
     async def wait(self, seconds: float) -> None:
         """Return at the next change, or after `seconds`: other processes change users too."""
@@ -54,7 +58,7 @@ async def announce(outbox: Outbox, broker: Broker, changes: Changes) -> None:
     gauge = OUTBOX_WAITING.labels("users")
     while True:
         gauge.set(await outbox.waiting())
-        if await announce_batch(outbox, broker) < BATCH:
+        if await announce_batch(outbox, broker, outdate=changes.outdate) < BATCH:
             await changes.wait(_POLL_SECONDS)
 
 
@@ -80,10 +84,11 @@ def _hear(event: Event, look_ups: LookUps, tokens: RememberedTokens) -> None:
         return
     if isinstance(event, Announced):
         try:
-            look_ups.forget(msgspec.json.decode(event.body, type=UserChanged).user_id)
+            changed = msgspec.json.decode(event.body, type=UserChanged)
         except msgspec.DecodeError:
             _log.warning("user_event_unreadable", size=len(event.body))
         else:
+            look_ups.outdated(changed.user_id, changed.version)
             return
     look_ups.link_up()
     tokens.link_up()

@@ -16,7 +16,9 @@ class UsersSettings(Settings, frozen=True, kw_only=True):
     ]
     broker_url: Annotated[str, Meta(description="postgresql://… or amqp://…: where changes are announced")]
     database_pool: Annotated[int, Meta(ge=1, description="Most connections to PostgreSQL in one process")] = 10
-    redis_url: Annotated[str | None, Meta(description="Redis that shares the limits between processes")] = None
+    redis_url: Annotated[
+        str | None, Meta(description="Redis that shares limits and copies of look-ups between processes")
+    ] = None
     retry_delays: Annotated[tuple[float, ...], Meta(description="Rungs of the broker's retry ladder, in seconds")] = (
         RETRY_DELAYS
     )
@@ -40,6 +42,7 @@ class UsersSettings(Settings, frozen=True, kw_only=True):
     cache_stale_seconds: Annotated[
         float, Meta(ge=0, description="How long preferences are answered, marked stale, while the database is away")
     ] = 3600
+    cache_fills: Annotated[int, Meta(ge=1, description="Look-ups that ask the database at a time, each for many")] = 4
     hashing_threads: Annotated[int, Meta(ge=1, le=16, description="Threads that hash passwords")] = 2
     hashing_queue: Annotated[int, Meta(ge=1, description="Sign-ins waiting for a thread before 503")] = 100
     admin_email: Annotated[str, Meta(description="Address of the administrator that the first start makes")] = (

@@ -73,3 +73,34 @@ async def test_what_could_not_be_announced_is_free_for_the_next_try() -> None:
     announcer.fails_after = 10_000
     assert await announce_batch(outbox, announcer) == 3
     assert len(set(announcer.heard)) == 5
+
+
+async def test_shared_copies_are_dropped_before_anybody_hears_of_the_change() -> None:
+    outbox, announcer = FakeOutbox(), FakeAnnouncer()
+    told: list[tuple[dict[UUID, int], int]] = []
+
+    async def outdate(versions: dict[UUID, int]) -> None:
+        told.append((versions, len(announcer.heard)))
+
+    first = outbox.events[outbox.add()]
+    user_id = first.body["user_id"]
+    for version in (4, 3):
+        again = WaitingEvent(uuid7(), "users.events", {"user_id": user_id, "version": version})
+        outbox.events[again.event_id] = again
+
+    await announce_batch(outbox, announcer, outdate=outdate)
+
+    assert told == [({UUID(user_id): 4}, 0)]
+
+
+async def test_what_could_not_be_dropped_for_an_unforeseen_reason_is_announced_by_the_next_try() -> None:
+    outbox, announcer = FakeOutbox(), FakeAnnouncer()
+    outbox.add()
+
+    async def outdate(_versions: dict[UUID, int]) -> None:
+        raise ValueError("unforeseen")
+
+    with pytest.raises(ValueError, match="unforeseen"):
+        await announce_batch(outbox, announcer, outdate=outdate)
+
+    assert await announce_batch(outbox, announcer) == 1

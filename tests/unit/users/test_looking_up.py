@@ -46,7 +46,7 @@ async def test_what_was_read_is_remembered_until_the_user_changes() -> None:
     reader.known[ada.user_id] = msgspec.structs.replace(ada, choices=Choices(email=False), version=2)
 
     assert (await look_ups.preferences(ada.user_id)).source == "cached"
-    look_ups.forget(ada.user_id)
+    look_ups.changed(ada.user_id)
 
     found = await look_ups.preferences(ada.user_id)
     assert (found.source, found.value.email, found.value.version) == ("fresh", False, 2)
@@ -70,7 +70,7 @@ async def test_a_read_that_was_under_way_when_the_user_changed_is_not_kept() -> 
     await asyncio.wait_for(begun.wait(), 5)
 
     reader.known[ada.user_id] = msgspec.structs.replace(ada, choices=Choices(email=False), version=2)
-    look_ups.forget(ada.user_id)
+    look_ups.changed(ada.user_id)
     go_on.set()
 
     assert (await asyncio.wait_for(asking, 5)).value.email is False
@@ -113,6 +113,31 @@ async def test_a_batch_is_one_query_and_names_who_is_missing() -> None:
     assert len(reader.queries) == 1
     assert [contact.user_id for contact in found.contacts] == [someone.user_id for someone in people]
     assert found.missing == [stranger]
+
+
+async def test_the_database_is_asked_a_bounded_number_of_questions_at_a_time() -> None:
+    running = most = 0
+
+    class Counting(FakePeople):
+        async def people(self, user_ids: Any) -> list[Person]:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0)
+            running -= 1
+            return await super().people(user_ids)
+
+    people = [person() for _ in range(1_500)]
+    look_ups = LookUps(
+        Counting(known={each.user_id: each for each in people}), fresh_seconds=60, stale_seconds=60, fills=2
+    )
+
+    await asyncio.gather(
+        *(look_ups.preferences(each.user_id) for each in people),
+        *(look_ups.contacts([each.user_id], "email", None) for each in people[:50]),
+    )
+
+    assert most == 2
 
 
 @pytest.mark.parametrize("steps", range(4))

@@ -19,6 +19,7 @@ OUTBOX_WAITING = Gauge("carillon_outbox_waiting", "Committed messages not yet ha
 LOOP_RESTARTS = Counter(
     "carillon_loop_restarts_total", "Background loops restarted after a failure", ["service", "loop"]
 )
+FILL_WAITS = Counter("carillon_cache_fill_waits_total", "Fills that waited for others to end first", ["service"])
 CACHE_READS = Counter("carillon_cache_reads_total", "Look-ups in a cache, by result", ["service", "cache", "result"])
 
 

@@ -1,6 +1,6 @@
 """Telling everybody who remembers a user that the user has changed."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 from uuid import UUID
 
@@ -32,11 +32,23 @@ class Announcer(Protocol):
     async def announce(self, topic: str, body: bytes) -> None: ...
 
 
-async def announce_batch(outbox: Outbox, announcer: Announcer) -> int:
-    """Announce what waits, at least once each; how many there were. What was not announced is given back at once."""
+Outdate = Callable[[dict[UUID, int]], Awaitable[None]]
+"""Drops shared copies of users that are older than these versions."""
+
+
+async def nothing_shared(_versions: dict[UUID, int]) -> None:
+    """For where no copies are shared."""
+
+
+async def announce_batch(outbox: Outbox, announcer: Announcer, *, outdate: Outdate = nothing_shared) -> int:
+    """Announce what waits, at least once each; how many there were. What was not announced is given back at once.
+
+    Shared copies are dropped first: whoever hears of the change does not find the old one there.
+    """
     claimed = await outbox.claim(size=BATCH, lease_seconds=LEASE_SECONDS)
     told: list[UUID] = []
     try:
+        await outdate(_versions(claimed))
         for event in claimed:
             await announcer.announce(event.topic, msgspec.json.encode(event.body))
             told.append(event.event_id)
@@ -48,3 +60,12 @@ async def announce_batch(outbox: Outbox, announcer: Announcer) -> int:
     if told:
         _log.info("changes_announced", count=len(told))
     return len(claimed)
+
+
+def _versions(events: Sequence[WaitingEvent]) -> dict[UUID, int]:
+    """The newest version of each user among the events; ids and versions are this service's own."""
+    newest: dict[UUID, int] = {}
+    for body in (event.body for event in events if "version" in event.body):
+        user_id = UUID(body["user_id"])
+        newest[user_id] = max(newest.get(user_id, 0), body["version"])
+    return newest
