@@ -37,7 +37,7 @@ test-all: check ## the slow tests too: deep fuzzing, more fault seeds, every com
 	$(BIN)/python -m pytest $(SPREAD)
 
 docs-reference: $(VENV)/.development ## write anew what the reference takes from the code
-	RENEW_REFERENCE=1 $(BIN)/python -m pytest -q tests/documents/test_permissions.py
+	RENEW_REFERENCE=1 $(BIN)/python -m pytest -q tests/documents/test_permissions.py tests/documents/test_preferences_table.py
 
 bench: $(VENV)/.development ## measure: accept/s, end to end e-mails/s, look-ups/s
 	$(BIN)/python -m benchmarks

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from carillon.contracts.channels import USERS_EVENTS, Channel
-from carillon.contracts.users import Contact, ContactsFound, ContactsWanted, DeviceGone, UserChanged
+from carillon.contracts.users import Contact, ContactsFound, ContactsWanted, Decision, DeviceGone, UserChanged, event_of
 from carillon.kit.broker.port import Announced, Broker, Event, LinkLost
 from carillon.kit.cache import Cache, Found
 from carillon.kit.http.client import ServiceClient, ServiceRefused, ServiceUnavailable, refused
@@ -20,6 +20,7 @@ _log = structlog.get_logger()
 _MANY_CATEGORIES = 200
 _SOFT_SHARE = 1 / 3
 _JITTER = 0.1
+_MANY_DECISIONS = 1000
 
 
 class _Wanted(NamedTuple):
@@ -46,6 +47,7 @@ class UsersClient:
         self._client = client
         self._load = Loader(self._contacts)
         self._asked: set[tuple[Channel, str | None]] = set()
+        self._decisions: dict[Decision, Decision] = {}
         self._cache: Cache[_Wanted, Contact | None] = Cache(
             service=service,
             name="contacts",
@@ -102,11 +104,14 @@ class UsersClient:
             return
         if isinstance(event, Announced):
             try:
-                self.forget(msgspec.json.decode(event.body, type=UserChanged).user_id)
+                changed = event_of(event.body)
             except msgspec.DecodeError:
                 _log.warning("user_event_unreadable", size=len(event.body))
             else:
-                return
+                if isinstance(changed, UserChanged):
+                    self.forget(changed.user_id)
+                    return
+                # A category may decide about anybody: everybody is forgotten.
         self._cache.link_up()
         self._asked.clear()
 
@@ -126,7 +131,14 @@ class UsersClient:
             found = await self._client.data("POST", "/api/v1/users/contacts", ContactsFound, body=wanted)
         except (ServiceUnavailable, ServiceRefused) as error:
             return dict.fromkeys((_Wanted(user_id, channel, category) for user_id in user_ids), _as_away(error))
-        return {_Wanted(contact.user_id, channel, category): contact for contact in found.contacts}
+        return {_Wanted(contact.user_id, channel, category): self._lean(contact) for contact in found.contacts}
+
+    def _lean(self, contact: Contact) -> Contact:
+        """Most people share a few decisions, each of some 2 kB: the same one is kept once."""
+        if len(self._decisions) >= _MANY_DECISIONS:
+            self._decisions.clear()
+        shared = self._decisions.setdefault(contact.decision, contact.decision)
+        return msgspec.structs.replace(contact, decision=shared)
 
 
 def _as_away(error: ServiceUnavailable | ServiceRefused) -> ServiceUnavailable:

@@ -1,12 +1,13 @@
 """API shapes of the users service that other services rely on."""
 
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
 from carillon.contracts.channels import Channel
+from carillon.contracts.quiet_hours import QuietHours
 from carillon.kit.auth import CallerKind
 
 _BASE64URL: Final = r"\A[A-Za-z0-9_\-]+={0,2}\Z"
@@ -14,7 +15,15 @@ DevicePlatform = Literal["fcm", "apns", "webpush"]
 PushToken = Annotated[
     str, Meta(min_length=1, max_length=2048, pattern=r"\A[\x21-\x7e]+\Z", description="Printable ASCII, no spaces")
 ]
-DecisionLayer = Literal["suppressed_address", "channel_opt_out", "category_choice", "channel_default", "unreachable"]
+DecisionLayer = Literal[
+    "suppressed_address", "category_required", "channel_opt_out", "category_channel_choice", "category_choice",
+    "category_default", "channel_default", "unreachable",
+]  # fmt: skip
+# A text on the wire: whoever runs an older release reads the name of a layer that it does not know.
+LayerName = Annotated[
+    str,
+    Meta(description="The rule", extra_json_schema={"enum": list(get_args(DecisionLayer))}),
+]
 
 
 ISSUER: Final = "carillon"
@@ -26,12 +35,24 @@ LONGEST_TOKEN: Final = 8192
 _USER: Final = "01a1d1a0-0000-7000-8000-000000000001"
 
 
+class LayerVerdict(msgspec.Struct, frozen=True):
+    """What one layer says of a notification: `allows` null has no say; `reason` is for people."""
+
+    layer: LayerName
+    allows: bool | None
+    reason: str
+
+
 class Decision(msgspec.Struct, frozen=True):
-    """Whether this user may be notified on this channel and category; `reason` is for people, `layer` is the rule."""
+    """Whether this user may be notified on this channel and category; `reason` is for people, `layer` is the rule.
+
+    `layers` are all verdicts in order, of which `layer` is the one that counts; an older release tells none.
+    """
 
     allowed: bool
-    layer: DecisionLayer
+    layer: LayerName
     reason: str
+    layers: tuple[LayerVerdict, ...] = ()
 
 
 class WebPushKeys(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,7 +74,10 @@ class Device(msgspec.Struct, frozen=True):
 
 
 class Contact(msgspec.Struct, frozen=True, kw_only=True):
-    """How a user is reached on one channel, and whether they agreed. `version` rises with every change."""
+    """How a user is reached on one channel, and whether they agreed. `version` rises with every change.
+
+    `quiet_hours`: not to be disturbed then, unless it is `urgent`; their timezone is always given.
+    """
 
     user_id: UUID
     name: str
@@ -62,6 +86,8 @@ class Contact(msgspec.Struct, frozen=True, kw_only=True):
     devices: list[Device]
     decision: Decision
     version: int
+    quiet_hours: QuietHours | None = None
+    urgent: bool = False
 
 
 class ContactsWanted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -120,3 +146,18 @@ class UserChanged(msgspec.Struct, frozen=True, kw_only=True):
     token_version: int | None = None
     ended_sessions: list[UUID] = []
     tokens_changed: bool = False
+
+
+class CategoryChanged(msgspec.Struct, frozen=True, kw_only=True):
+    """Event on `users.events`: a category was made, changed or dropped; decisions that are remembered may be wrong."""
+
+    category: str
+    version: int
+
+
+def event_of(body: bytes) -> UserChanged | CategoryChanged:
+    """What an event on `users.events` says; raises msgspec.DecodeError for what is neither."""
+    try:
+        return msgspec.json.decode(body, type=UserChanged)
+    except msgspec.ValidationError:
+        return msgspec.json.decode(body, type=CategoryChanged)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from carillon.contracts.users import DecisionLayer
+from carillon.contracts.users import LayerVerdict
 from carillon.kit.broker.port import DeadLetter, RetryAfter
 
 
@@ -84,10 +84,11 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True)
 class Suppressed:
-    """Nothing is sent: `layer` names the rule, `reason` tells people."""
+    """Nothing is sent: `layer` names the rule, `reason` tells people, `layers` are the verdicts of all rules."""
 
-    layer: DecisionLayer
+    layer: str
     reason: str
+    layers: tuple[LayerVerdict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

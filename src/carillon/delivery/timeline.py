@@ -13,6 +13,7 @@ from carillon.contracts.statuses import (
     Status,
     rank_of_retry,
 )
+from carillon.contracts.users import LayerVerdict
 from carillon.delivery.domain import Delivered, Ending, Retrying, Suppressed, Undeliverable, Waiting, rung
 
 _LONGEST_TEXT = 500
@@ -87,6 +88,8 @@ def _own_step(generation: int, ending: Ending, now: datetime) -> Step:
             )
         case Suppressed():
             detail = {"rule": ending.layer}
+            if ending.layers:
+                detail["layers"] = [_said(verdict) for verdict in ending.layers]
             return Step(
                 key=f"{generation}.0.suppressed", kind="suppressed", at=now, reason=clean(ending.reason), detail=detail
             )
@@ -105,6 +108,10 @@ def _own_step(generation: int, ending: Ending, now: datetime) -> Step:
             )
         case Waiting():
             return Step(key=f"{generation}.0.waiting.{ending.reason}", kind="waiting", at=now, reason=ending.reason)
+
+
+def _said(verdict: LayerVerdict) -> dict[str, Any]:
+    return {"layer": clean(verdict.layer), "allows": verdict.allows, "reason": clean(verdict.reason)}
 
 
 def _failed_step(generation: int, ending: Undeliverable, now: datetime) -> Step:

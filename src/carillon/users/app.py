@@ -29,9 +29,11 @@ from carillon.users.providers.access_tokens import AccessTokens, read_signing_ke
 from carillon.users.providers.installation import Installation, ensure_signing_key
 from carillon.users.providers.passwords import Argon2Passwords, open_passwords
 from carillon.users.providers.shared_people import SharedPeople, open_shared_people
-from carillon.users.routes import authentication, contacts, devices, people, preferences, roles
+from carillon.users.routes import authentication, categories, contacts, devices, history, people, preferences, roles
 from carillon.users.routes.resources import Resources
 from carillon.users.settings import UsersSettings
+from carillon.users.store.categories import Categories
+from carillon.users.store.consent import ConsentHistory
 from carillon.users.store.credentials import Credentials
 from carillon.users.store.devices import Devices
 from carillon.users.store.foundation import Foundation
@@ -47,12 +49,15 @@ PATHS = (
     "/api/v1/contacts",
     "/api/v1/roles",
     "/api/v1/permissions",
+    "/api/v1/categories",
     "/.well-known",
     "/api/v1/.well-known",
 )
 HANDLERS = [
     *people.HANDLERS,
     *preferences.HANDLERS,
+    *history.HANDLERS,
+    *categories.HANDLERS,
     *devices.HANDLERS,
     *contacts.HANDLERS,
     *authentication.HANDLERS,
@@ -116,8 +121,10 @@ def _resources(
     shared: SharedPeople | None,
 ) -> Resources:
     store = PreferencesStore(database)
+    rules = Categories(database)
     look_ups = LookUps(
         store,
+        rules,
         fresh_seconds=settings.cache_seconds,
         stale_seconds=settings.cache_stale_seconds,
         fills=settings.cache_fills,
@@ -128,6 +135,8 @@ def _resources(
         settings=settings,
         people=People(database),
         preferences=store,
+        consent=ConsentHistory(database),
+        categories=rules,
         devices=Devices(database),
         credentials=credentials,
         grants=GrantsStore(database),

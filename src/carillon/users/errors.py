@@ -122,5 +122,37 @@ class TooManyDevices(Conflict):
         super().__init__(f"A user has at most {most} devices: remove one first.")
 
 
-class TooManyCategories(Exception):
-    """The change would leave more categories than are kept; nothing was changed."""
+class UnknownThen(NotFound):
+    """The user agreed to nothing before they were known."""
+
+    code = "preferences_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Nothing had been agreed to by then: the user was not known yet.")
+
+
+class UnknownCategory(NotFound):
+    """No category of this code."""
+
+    code = "category_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such category.")
+
+
+class CategoryNeeded(Conflict):
+    """Carillon itself writes in this category."""
+
+    code = "category_needed"
+
+    def __init__(self) -> None:
+        super().__init__("Carillon itself writes in this category: it can be changed, not dropped.")
+
+
+class TooManyCategories(Conflict):
+    """There are as many as are kept."""
+
+    code = "too_many_categories"
+
+    def __init__(self) -> None:
+        super().__init__("There are as many categories as are kept: drop one first.")

@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from carillon.contracts.channels import USERS_EVENTS
-from carillon.contracts.users import UserChanged
+from carillon.contracts.users import UserChanged, event_of
 from carillon.kit.broker.port import Announced, Broker, Event, LinkLost
 from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.kit.telemetry.metrics import OUTBOX_WAITING
@@ -44,6 +44,10 @@ class Changes:
     async def outdate(self, versions: dict[UUID, int]) -> None:
         """Told of what was committed anywhere, before it is announced."""
         await self._look_ups.outdate(versions)
+
+    def announce_soon(self) -> None:
+        """Something was left in the outbox that is about nobody in particular."""
+        self._woken.set()
 
     async def wait(self, seconds: float) -> None:
         """Return at the next change, or after `seconds`: other processes change users too."""
@@ -84,11 +88,12 @@ def _hear(event: Event, look_ups: LookUps, tokens: RememberedTokens) -> None:
         return
     if isinstance(event, Announced):
         try:
-            changed = msgspec.json.decode(event.body, type=UserChanged)
+            changed = event_of(event.body)
         except msgspec.DecodeError:
             _log.warning("user_event_unreadable", size=len(event.body))
         else:
-            look_ups.outdated(changed.user_id, changed.version)
+            if isinstance(changed, UserChanged):  # a category is read anew each time: nobody needs to be forgotten
+                look_ups.outdated(changed.user_id, changed.version)
             return
     look_ups.link_up()
     tokens.link_up()

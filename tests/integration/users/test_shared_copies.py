@@ -20,6 +20,7 @@ from carillon.users.providers.shared_people import SharedPeople, open_shared_peo
 from tests.support import servers
 from tests.support.proxy import proxy_to
 from tests.support.waiting import eventually
+from tests.unit.users.fakes import FakePeople
 
 
 class Table:
@@ -291,7 +292,7 @@ async def test_while_the_database_is_away_the_copy_is_answered_as_stale_and_neve
     table.away = True
     one.link_down()
     one.outdated(bob, 2)
-    look_ups = LookUps(table, fresh_seconds=30, stale_seconds=3600, shared=one)
+    look_ups = LookUps(table, FakePeople(), fresh_seconds=30, stale_seconds=3600, shared=one)
 
     found = await look_ups.preferences(ada)
 
@@ -300,6 +301,6 @@ async def test_while_the_database_is_away_the_copy_is_answered_as_stale_and_neve
         await look_ups.preferences(bob)
     with pytest.raises(Unavailable):
         await look_ups.contact(ada, "email", None)
-    strict = LookUps(table, fresh_seconds=1, stale_seconds=10, shared=one)
+    strict = LookUps(table, FakePeople(), fresh_seconds=1, stale_seconds=10, shared=one)
     with pytest.raises(Unavailable):
         await strict.preferences(ada)

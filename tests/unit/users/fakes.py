@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
+from carillon.contracts.preferences import CategoryRule
 from carillon.kit.auth import CallerKind
 from carillon.kit.errors import Unavailable
 from carillon.kit.ids import uuid7
@@ -77,7 +78,13 @@ class FakePeople:
 
     known: dict[UUID, Person] = field(default_factory=dict)
     queries: list[list[UUID]] = field(default_factory=list)
+    rules: dict[str, CategoryRule] = field(default_factory=dict)
     away: bool = False
+
+    async def rule(self, code: str) -> CategoryRule | None:
+        if self.away:
+            raise Unavailable("away")
+        return self.rules.get(code)
 
     async def people(self, user_ids: Sequence[UUID]) -> list[Person]:
         if self.away:

@@ -164,9 +164,9 @@ def person(**fields: Any) -> Person:
 def test_a_contact_shows_only_what_its_channel_needs() -> None:
     ada = person()
 
-    assert contact_of(ada, "email", None).devices == []
-    assert contact_of(ada, "push", None).email is None
-    assert contact_of(ada, "push", None).devices == ada.devices
+    assert contact_of(ada, "email", None, None).devices == []
+    assert contact_of(ada, "push", None, None).email is None
+    assert contact_of(ada, "push", None, None).devices == ada.devices
 
 
 @pytest.mark.parametrize(
@@ -184,5 +184,5 @@ def test_what_keeps_one_channel_from_a_person_leaves_the_other(
 ) -> None:
     someone = person(**fields)
 
-    assert contact_of(someone, "email", None).decision.layer == email_layer
-    assert contact_of(someone, "push", None).decision.layer == push_layer
+    assert contact_of(someone, "email", None, None).decision.layer == email_layer
+    assert contact_of(someone, "push", None, None).decision.layer == push_layer

@@ -53,7 +53,7 @@ def reader() -> FakePeople:
 
 @pytest.fixture
 def look_ups(reader: FakePeople) -> LookUps:
-    return LookUps(reader, fresh_seconds=3600, stale_seconds=3600)
+    return LookUps(reader, reader, fresh_seconds=3600, stale_seconds=3600)
 
 
 @pytest.fixture

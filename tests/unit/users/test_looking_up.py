@@ -26,7 +26,7 @@ def person(**fields: Any) -> Person:
 
 def house(*people: Person, fresh: float = 60, stale: float = 60) -> tuple[LookUps, FakePeople]:
     reader = FakePeople(known={someone.user_id: someone for someone in people})
-    return LookUps(reader, fresh_seconds=fresh, stale_seconds=stale), reader
+    return LookUps(reader, reader, fresh_seconds=fresh, stale_seconds=stale), reader
 
 
 async def test_many_who_ask_at_once_share_few_queries() -> None:
@@ -65,7 +65,7 @@ async def test_a_read_that_was_under_way_when_the_user_changed_is_not_kept() -> 
             return found
 
     reader = Slow(known={ada.user_id: ada})
-    look_ups = LookUps(reader, fresh_seconds=60, stale_seconds=60)
+    look_ups = LookUps(reader, reader, fresh_seconds=60, stale_seconds=60)
     asking = asyncio.create_task(look_ups.preferences(ada.user_id))
     await asyncio.wait_for(begun.wait(), 5)
 
@@ -128,9 +128,8 @@ async def test_the_database_is_asked_a_bounded_number_of_questions_at_a_time() -
             return await super().people(user_ids)
 
     people = [person() for _ in range(1_500)]
-    look_ups = LookUps(
-        Counting(known={each.user_id: each for each in people}), fresh_seconds=60, stale_seconds=60, fills=2
-    )
+    reader = Counting(known={each.user_id: each for each in people})
+    look_ups = LookUps(reader, reader, fresh_seconds=60, stale_seconds=60, fills=2)
 
     await asyncio.gather(
         *(look_ups.preferences(each.user_id) for each in people),

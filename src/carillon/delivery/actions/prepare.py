@@ -64,7 +64,7 @@ async def _contact(work: Work, trail: Trail, tools: Tools) -> Contact | Undelive
         return Undeliverable("user_not_found", "the user is unknown or was erased")
     decision = found.value.decision
     trail.note("looked_up", tools.now(), source=found.source, rule=decision.layer)
-    return found.value if decision.allowed else Suppressed(decision.layer, decision.reason)
+    return found.value if decision.allowed else Suppressed(decision.layer, decision.reason, decision.layers)
 
 
 async def _template(work: Work, contact: Contact, tools: Tools) -> PublishedTemplate | None:

@@ -65,7 +65,7 @@ async def announce_batch(outbox: Outbox, announcer: Announcer, *, outdate: Outda
 def _versions(events: Sequence[WaitingEvent]) -> dict[UUID, int]:
     """The newest version of each user among the events; ids and versions are this service's own."""
     newest: dict[UUID, int] = {}
-    for body in (event.body for event in events if "version" in event.body):
+    for body in (event.body for event in events if {"user_id", "version"} <= event.body.keys()):
         user_id = UUID(body["user_id"])
         newest[user_id] = max(newest.get(user_id, 0), body["version"])
     return newest

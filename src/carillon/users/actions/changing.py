@@ -1,33 +1,28 @@
 """Changes of preferences and locale; each is announced after its commit, and forgotten here at once."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
 from carillon.contracts.preferences import Choices
-from carillon.kit.errors import invalid
 from carillon.users.domain.people import User
-from carillon.users.domain.preferences import MOST_CATEGORIES, Preferences
-from carillon.users.errors import TooManyCategories, UnknownUser
+from carillon.users.domain.preferences import Preferences
+from carillon.users.errors import UnknownUser
 
 
 class PreferencesKeeper(Protocol):
-    """Answers None for a user that there is not, or that `actor_id` may not change."""
+    """Answers None for a user that there is not, or that `actor_id` may not change; raises what `change` raises."""
 
-    async def replace(self, user_id: UUID, choices: Choices, *, actor_id: UUID, anyone: bool) -> Preferences | None: ...
-
-    async def adjust(
+    async def change(
         self,
         user_id: UUID,
+        change: Callable[[Choices], Choices],
         *,
-        email: bool | None,
-        push: bool | None,
-        chosen: dict[str, bool],
-        unchosen: Sequence[str],
-        most: int,
         actor_id: UUID,
         anyone: bool,
+        session_id: UUID | None,
+        expected: Collection[int] | None,
     ) -> Preferences | None: ...
 
 
@@ -39,51 +34,30 @@ class LocaleKeeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who changes, and whether they may change everybody."""
+    """Who changes, whether they may change everybody, and from which login."""
 
     actor_id: UUID
     anyone: bool
+    session_id: UUID | None = None
 
 
 Changed = Callable[[UUID], None]
 """Told after the commit: forget what is remembered of this user, and announce it soon."""
 
 
-async def replace_preferences(
-    user_id: UUID, choices: Choices, *, by: Actor, keeper: PreferencesKeeper, changed: Changed
-) -> Preferences:
-    """Raises UnknownUser."""
-    kept = await keeper.replace(user_id, choices, actor_id=by.actor_id, anyone=by.anyone)
-    if kept is None:
-        raise UnknownUser
-    changed(user_id)
-    return kept
-
-
-async def adjust_preferences(
+async def change_preferences(
     user_id: UUID,
+    change: Callable[[Choices], Choices],
     *,
-    email: bool | None,
-    push: bool | None,
-    categories: dict[str, bool | None],
     by: Actor,
     keeper: PreferencesKeeper,
     changed: Changed,
+    expected: Collection[int] | None = None,
 ) -> Preferences:
-    """Changes what is given; a category of None goes back to undecided. Raises UnknownUser, Invalid."""
-    try:
-        kept = await keeper.adjust(
-            user_id,
-            email=email,
-            push=push,
-            chosen={name: choice for name, choice in categories.items() if choice is not None},
-            unchosen=[name for name, choice in categories.items() if choice is None],
-            most=MOST_CATEGORIES,
-            actor_id=by.actor_id,
-            anyone=by.anyone,
-        )
-    except TooManyCategories:
-        raise invalid("categories", f"At most {MOST_CATEGORIES} are kept; set some to null first.") from None
+    """`change` is applied to what is there by then. Raises UnknownUser, PreconditionFailed, what `change` raises."""
+    kept = await keeper.change(
+        user_id, change, actor_id=by.actor_id, anyone=by.anyone, session_id=by.session_id, expected=expected
+    )
     if kept is None:
         raise UnknownUser
     changed(user_id)

@@ -1,18 +1,22 @@
 """Look-ups of people, kept for a while: preferences for everybody, contacts for the services that deliver."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 from uuid import UUID
 
 from carillon.contracts.channels import Channel
+from carillon.contracts.preferences import CategoryRule
 from carillon.contracts.users import Contact, ContactsFound
 from carillon.kit.cache import Cache, Found
 from carillon.kit.errors import Unavailable
 from carillon.kit.loader import Loader
 from carillon.kit.telemetry.metrics import FILL_WAITS
-from carillon.users.domain.preferences import Person, Preferences, contact_of, preferences_of
+from carillon.users.domain.preferences import CATEGORY, Person, Preferences, contact_of, preferences_of
 from carillon.users.errors import UnknownUser
+
+_CATEGORY = re.compile(CATEGORY)
 
 
 class PeopleReader(Protocol):
@@ -49,17 +53,24 @@ _JITTER = 0.1
 _PLACE_SECONDS = 5.0
 
 
+class RuleReader(Protocol):
+    """Reads what holds of a category; None where there is none of this code."""
+
+    async def rule(self, code: str) -> CategoryRule | None: ...
+
+
 class LookUps:
     """Those who ask at once share a query; what was read is kept for `fresh_seconds`, or until the person changes.
 
     For a third of that longer it is still answered, while it is read anew. The database is asked at most `fills`
     questions at a time, so that an empty cache does not take all its connections; who waits 5 s for that is told
-    Unavailable.
+    Unavailable. What holds of a category is read anew each time: one row for all the people of a question.
     """
 
     def __init__(
         self,
         reader: PeopleReader,
+        rules: RuleReader,
         *,
         fresh_seconds: float,
         stale_seconds: float,
@@ -67,6 +78,7 @@ class LookUps:
         shared: SharedCopies | None = None,
     ) -> None:
         self._reader = reader
+        self._rules = rules
         self._shared = shared
         self._takes_last_known = stale_seconds >= SHARED_SECONDS
         self._places = asyncio.Semaphore(fills)
@@ -106,13 +118,15 @@ class LookUps:
             raise Unavailable("The database of users is away.")
         if found.value is None:
             raise UnknownUser
-        return contact_of(found.value, channel, category)
+        return contact_of(found.value, channel, category, await self._rule(category))
 
     async def contacts(self, user_ids: Sequence[UUID], channel: Channel, category: str | None) -> ContactsFound:
         """Everybody in one query, past the cache: a batch of a broadcast would only push others out of it."""
         people = {person.user_id: person for person in await self._ask(list(dict.fromkeys(user_ids)))}
+        rule = await self._rule(category)
+        known = [people[user_id] for user_id in user_ids if user_id in people]
         return ContactsFound(
-            contacts=[contact_of(people[user_id], channel, category) for user_id in user_ids if user_id in people],
+            contacts=[contact_of(person, channel, category, rule) for person in known],
             missing=[user_id for user_id in user_ids if user_id not in people],
         )
 
@@ -147,6 +161,9 @@ class LookUps:
 
     async def drain(self) -> None:
         await self._load.drain()
+
+    async def _rule(self, category: str | None) -> CategoryRule | None:
+        return None if category is None or not _CATEGORY.match(category) else await self._rules.rule(category)
 
     async def _read(self, user_ids: Sequence[UUID]) -> Mapping[UUID, Person]:
         people = await (self._shared.people(user_ids, self._ask) if self._shared else self._ask(user_ids))

@@ -15,6 +15,8 @@ from carillon.users.loops import Changes
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.passwords import Argon2Passwords
 from carillon.users.settings import UsersSettings
+from carillon.users.store.categories import Categories
+from carillon.users.store.consent import ConsentHistory
 from carillon.users.store.credentials import Credentials
 from carillon.users.store.devices import Devices
 from carillon.users.store.grants import GrantsStore
@@ -34,6 +36,8 @@ class Resources:
     settings: UsersSettings
     people: People
     preferences: PreferencesStore
+    consent: ConsentHistory
+    categories: Categories
     devices: Devices
     credentials: Credentials
     grants: GrantsStore
@@ -52,7 +56,7 @@ def resources(request: ApiRequest) -> Resources:
 
 def actor(request: ApiRequest) -> Actor:
     """The caller as one who changes: themselves, or with `users:write` anybody."""
-    return Actor(request.auth.caller_id, anyone=request.auth.may(WRITE))
+    return Actor(request.auth.caller_id, anyone=request.auth.may(WRITE), session_id=request.auth.session_id)
 
 
 def client_address(request: ApiRequest) -> str:

@@ -22,7 +22,14 @@ ON CONFLICT (email_key) DO UPDATE SET password_hash = excluded.password_hash, st
     token_version = users.token_version + 1, updated_at = now()
 RETURNING id
 """
-_PUT_PREFERENCES = "INSERT INTO users.notification_preferences (user_id) VALUES ($1) ON CONFLICT DO NOTHING"
+_PUT_PREFERENCES = """
+WITH made AS (
+    INSERT INTO users.notification_preferences (user_id) VALUES ($1) ON CONFLICT DO NOTHING
+    RETURNING user_id, email, push, categories, quiet_hours
+)
+INSERT INTO users.preference_changes (id, user_id, source, preferences, version)
+SELECT gen_random_uuid(), user_id, 'registration', to_jsonb(made) - 'user_id', 1 FROM made
+"""
 _PUT_ROLE = """
 INSERT INTO users.user_roles (user_id, role_id) SELECT $1, id FROM users.roles WHERE name = 'admin'
 ON CONFLICT DO NOTHING

@@ -2,12 +2,14 @@
 
 from uuid import UUID
 
+from carillon.contracts.preferences import Choices
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
 from carillon.users.domain.devices import NewDevice
 from carillon.users.domain.people import NewPerson, Search, User
-from carillon.users.domain.preferences import ChannelChoices
+from carillon.users.domain.preferences import ChangeSource, ChannelChoices
 from carillon.users.store.changes import audit, touch
+from carillon.users.store.consent import remember
 from carillon.users.store.devices import give, lock_for_token
 
 _USER = """
@@ -43,6 +45,8 @@ WITH made AS (
 )
 SELECT id FROM made
 """
+# How somebody became known is how they first agreed.
+_SOURCES: dict[str, ChangeSource] = {"user_registered": "registration", "contact_made": "contact"}
 _SET_LOCALE = "UPDATE users.users SET locale = $2 WHERE id = $1"
 
 
@@ -66,6 +70,9 @@ class People:
                 await lock_for_token(connection, user_id, device.platform, device.token)
                 await give(connection, user_id, device, is_push_token=True, by=actor_id or user_id)
             await audit(connection, action, actor_id=actor_id or user_id, subject_id=user_id)
+            choices = Choices(email=person.choices.email, push=person.choices.push)
+            source = _SOURCES.get(action, "import")
+            await remember(connection, user_id, choices, source=source, actor_id=actor_id or user_id, version=1)
             return await _visible(connection, user_id)
 
     async def set_locale(self, user_id: UUID, locale: str | None, *, actor_id: UUID, anyone: bool) -> User | None:

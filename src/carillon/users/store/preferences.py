@@ -1,19 +1,20 @@
 """Preferences, and everything that a look-up of contacts needs, in one query."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from uuid import UUID
 
 import msgspec
 
 from carillon.contracts.preferences import Choices
 from carillon.contracts.users import Device
-from carillon.kit.database import Connection, Database, Row
-from carillon.users.domain.preferences import Person, Preferences
-from carillon.users.errors import TooManyCategories
+from carillon.kit.database import Database, Row
+from carillon.users.domain.preferences import ChangeSource, Person, Preferences, agreed, choices_of
 from carillon.users.store.changes import touch
+from carillon.users.store.consent import remember
 
 _PEOPLE = """
-SELECT u.id, u.name, u.email, u.locale, u.status, u.version, p.email AS takes_email, p.push AS takes_push, p.categories,
+SELECT u.id, u.name, u.email, u.locale, u.timezone, u.status, u.version,
+       p.email AS takes_email, p.push AS takes_push, p.categories, p.quiet_hours,
        s.id IS NOT NULL AS suppressed, coalesce(d.devices, '[]') AS devices
 FROM users.users u
 JOIN users.notification_preferences p ON p.user_id = u.id
@@ -26,20 +27,15 @@ LEFT JOIN LATERAL (
 ) d ON true
 WHERE u.id = ANY($1::uuid[]) AND u.status <> 'erased'
 """
-_REPLACE = """
-UPDATE users.notification_preferences SET email = $2, push = $3, categories = $4, updated_at = now()
-WHERE user_id = $1 RETURNING email, push, categories
-"""
-_ADJUST = """
+_PRESENT = "SELECT email, push, categories, quiet_hours FROM users.notification_preferences WHERE user_id = $1"
+_CHANGE = """
 UPDATE users.notification_preferences
-SET email = coalesce($2, email), push = coalesce($3, push), categories = (categories || $4) - $5::text[],
-    updated_at = now()
-WHERE user_id = $1 RETURNING email, push, categories
+SET email = $2, push = $3, categories = $4, quiet_hours = $5, updated_at = now() WHERE user_id = $1
 """
 
 
 class PreferencesStore:
-    """Preferences read with all that belongs to a look-up, replaced whole or in part."""
+    """Preferences read with all that belongs to a look-up, and changed with a line of history."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -48,41 +44,38 @@ class PreferencesStore:
         """Those of `user_ids` that there are, in no order."""
         return [_person(row) for row in await self._database.fetch(_PEOPLE, user_ids)]
 
-    async def replace(self, user_id: UUID, choices: Choices, *, actor_id: UUID, anyone: bool) -> Preferences | None:
-        """None when there is no such user, or none that `actor_id` may change."""
-        async with self._database.transaction() as connection:
-            version = await self._touched(connection, user_id, actor_id, anyone=anyone)
-            if version is None:
-                return None
-            row = await connection.fetchrow(_REPLACE, user_id, choices.email, choices.push, dict(choices.categories))
-            assert row is not None, "every user has preferences"
-            return Preferences(**dict(row), version=version)
-
-    async def adjust(
+    async def change(
         self,
         user_id: UUID,
+        change: Callable[[Choices], Choices],
         *,
-        email: bool | None,
-        push: bool | None,
-        chosen: dict[str, bool],
-        unchosen: Sequence[str],
-        most: int,
         actor_id: UUID,
         anyone: bool,
+        session_id: UUID | None,
+        expected: Collection[int] | None,
     ) -> Preferences | None:
-        """Change what is given and keep the rest, whoever else changes it meanwhile. Raises TooManyCategories."""
+        """Change what is there, whoever else changes it meanwhile; what `change` raises changes nothing.
+
+        None when there is no such user, or none that `actor_id` may change. Raises PreconditionFailed.
+        """
         async with self._database.transaction() as connection:
-            version = await self._touched(connection, user_id, actor_id, anyone=anyone)
+            version = await touch(
+                connection, user_id, actor_id=actor_id, anyone=anyone, action="preferences_changed", expected=expected
+            )
             if version is None:
                 return None
-            row = await connection.fetchrow(_ADJUST, user_id, email, push, chosen, unchosen)
+            row = await connection.fetchrow(_PRESENT, user_id)
             assert row is not None, "every user has preferences"
-            if len(row["categories"]) > most:
-                raise TooManyCategories
-            return Preferences(**dict(row), version=version)
-
-    async def _touched(self, connection: Connection, user_id: UUID, actor_id: UUID, *, anyone: bool) -> int | None:
-        return await touch(connection, user_id, actor_id=actor_id, anyone=anyone, action="preferences_changed")
+            choices = change(choices_of(dict(row)))
+            kept = msgspec.to_builtins(choices)
+            await connection.execute(
+                _CHANGE, user_id, choices.email, choices.push, kept["categories"], kept["quiet_hours"]
+            )
+            source: ChangeSource = "self" if actor_id == user_id else "admin"
+            await remember(
+                connection, user_id, choices, source=source, actor_id=actor_id, version=version, session_id=session_id
+            )
+            return agreed(choices, version)
 
 
 def _person(row: Row) -> Person:
@@ -91,9 +84,17 @@ def _person(row: Row) -> Person:
         name=row["name"],
         email=row["email"],
         locale=row["locale"],
+        timezone=row["timezone"],
         status=row["status"],
         version=row["version"],
-        choices=Choices(email=row["takes_email"], push=row["takes_push"], categories=row["categories"]),
+        choices=choices_of(
+            {
+                "email": row["takes_email"],
+                "push": row["takes_push"],
+                "categories": row["categories"],
+                "quiet_hours": row["quiet_hours"],
+            }
+        ),
         suppressed=row["suppressed"],
         devices=msgspec.convert(row["devices"], list[Device]),
     )

@@ -66,6 +66,7 @@ CREATE TABLE users.preference_changes (
     user_id        uuid        NOT NULL REFERENCES users.users ON DELETE CASCADE,
     at             timestamptz NOT NULL DEFAULT now(),
     actor_id       uuid,
+    session_id     uuid,
     source         text        NOT NULL,
     preferences    jsonb       NOT NULL,
     version        bigint      NOT NULL,
