@@ -22,7 +22,7 @@ def callers_of(platform: Platform) -> dict[str, str]:
     """The tokens of everybody who may ask, by what they are."""
     tokens = platform.data_dir / "tokens"
     return {
-        "administrator": asyncio.run(_administrator(platform)),
+        "administrator": asyncio.run(administrator(platform)),
         "application": platform.credentials["application_token"],
         "email_worker": (tokens / "email_worker.token").read_text().strip(),
         "gateway": (tokens / "gateway.token").read_text().strip(),
@@ -30,7 +30,7 @@ def callers_of(platform: Platform) -> dict[str, str]:
     }
 
 
-async def _administrator(platform: Platform) -> str:
+async def administrator(platform: Platform) -> str:
     async with connected(platform) as client:
         return client.admin
 

@@ -9,7 +9,7 @@ import carillon.gateway.routes
 import carillon.templates.routes
 import carillon.users.app
 from carillon.kit.auth import Caller
-from carillon.kit.http.access import ANYONE, SIGNED_IN
+from carillon.kit.http.access import ANYONE, LOGGED_IN, SIGNED_IN
 from carillon.kit.http.system import system_routes
 
 ROLES = ("user", "operator", "application", "admin")
@@ -50,6 +50,6 @@ def verdict(needs: str, permissions: Collection[str] | None) -> Verdict:
     if permissions is None:
         return "no"
     caller = Caller(UUID(int=0), "user", frozenset(permissions), 0)
-    if needs == SIGNED_IN or caller.may(needs.removeprefix(_OWNER)):
+    if needs in {SIGNED_IN, LOGGED_IN} or caller.may(needs.removeprefix(_OWNER)):
         return "all"
     return "own" if needs.startswith(_OWNER) else "no"

@@ -4,21 +4,16 @@ import math
 import time
 from collections.abc import Callable
 from typing import Any
-from uuid import UUID
 
 import jwt
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from carillon.contracts.users import (
-    AUDIENCE,
-    ISSUER,
-    LONGEST_TOKEN,
-    OPAQUE_PREFIX,
-    TOKEN_TYPE,
-    Introspection,
-    TokenToIntrospect,
-)
-from carillon.kit.auth import Authenticator, Caller
+from carillon.clients.access_tokens import ALGORITHM, key_id, verified
+from carillon.clients.revocations import Revocations
+from carillon.contracts.users import LONGEST_TOKEN, OPAQUE_PREFIX, Introspection, TokenToIntrospect
+from carillon.kit.auth import Caller
+from carillon.kit.broker.port import Broker
 from carillon.kit.cache import Cache
 from carillon.kit.errors import Unauthenticated, Unavailable
 from carillon.kit.http.client import ServiceClient, ServiceRefused, ServiceUnavailable
@@ -38,7 +33,8 @@ class SigningKeys:
         self._client = client
         self._clock = clock
         self._renewed = -math.inf
-        self._cache: Cache[str, dict[str, jwt.PyJWK]] = Cache(
+        self._missed = False
+        self._cache: Cache[str, dict[str, Ed25519PublicKey]] = Cache(
             service=service,
             name="signing_keys",
             fresh_seconds=_KEYS_FRESH,
@@ -47,85 +43,89 @@ class SigningKeys:
             clock=clock,
         )
 
-    async def key(self, kid: str) -> jwt.PyJWK | None:
+    async def key(self, kid: str) -> Ed25519PublicKey | None:
         """None: no such key. Raises ServiceUnavailable when users is away and cannot be asked for it."""
         keys = (await self._cache.get("keys", self._fetch)).value
         if kid not in keys and self._clock() - self._renewed >= _ASK_FOR_NEW_KEYS_EVERY:
-            keys = await self._cache.renew("keys", self._fetch)
-            self._renewed = self._clock()
+            try:
+                keys = await self._cache.renew("keys", self._fetch)
+                self._missed = False
+            except ServiceUnavailable:
+                self._missed = True
+                raise
+            finally:
+                self._renewed = self._clock()
+        if kid not in keys and self._missed:
+            raise ServiceUnavailable("users was asked for a new key a moment ago and did not answer")
         return keys.get(kid)
 
-    async def _fetch(self) -> dict[str, jwt.PyJWK]:
+    async def _fetch(self) -> dict[str, Ed25519PublicKey]:
         answer = await self._client.call("GET", "/.well-known/jwks.json")
         try:
             found = jwt.PyJWKSet.from_dict(msgspec.json.decode(answer.body, type=dict[str, Any]))
         except (msgspec.DecodeError, jwt.PyJWTError) as error:
             raise ServiceUnavailable("users answered something else than its keys") from error
-        return {key.key_id: key for key in found.keys if key.key_id}
+        return {
+            each.key_id: each.key
+            for each in found.keys
+            if each.key_id and each.algorithm_name == ALGORITHM and isinstance(each.key, Ed25519PublicKey)
+        }
 
 
-def remote_authenticator(client: ServiceClient, *, service: str) -> Authenticator:
+class Callers:
     """Takes both kinds of token. Raises Unauthenticated for a bad one, Unavailable when nobody can tell."""
-    keys = SigningKeys(client, service=service)
-    signed = RememberedTokens(_Signed(keys), service=service, name="signed_tokens", seconds=_REMEMBERED)
-    opaque = RememberedTokens(
-        _Opaque(client), service=service, name="opaque_tokens", seconds=_REMEMBERED, stale_seconds=_WHILE_AWAY
-    )
 
-    async def authenticate(token: str) -> Caller:
+    def __init__(self, client: ServiceClient, *, service: str) -> None:
+        self._revocations = Revocations()
+        self._ask = _Opaque(client)
+        self._signed = RememberedTokens(
+            _Signed(SigningKeys(client, service=service), self._revocations),
+            service=service,
+            name="signed_tokens",
+            seconds=_REMEMBERED,
+        )
+        self._opaque = RememberedTokens(
+            self._ask, service=service, name="opaque_tokens", seconds=_REMEMBERED, stale_seconds=_WHILE_AWAY
+        )
+        self._revocations.guard(self._signed, self._opaque)
+
+    async def __call__(self, token: str) -> Caller:
         if len(token) > LONGEST_TOKEN:
             raise Unauthenticated
-        return await (opaque(token) if token.startswith(OPAQUE_PREFIX) else signed(token))
+        return await (self._opaque(token) if token.startswith(OPAQUE_PREFIX) else self._signed(token))
 
-    return authenticate
+    async def strictly(self, token: str) -> Caller:
+        """Ask the users service now, whatever is remembered and whatever kind of token it is."""
+        if len(token) > LONGEST_TOKEN:
+            raise Unauthenticated
+        return await self._ask(token)
+
+    async def watch(self, broker: Broker) -> None:
+        """A loop: what is revoked anywhere is refused here."""
+        await self._revocations.watch(broker)
 
 
 class _Signed:
     """EdDSA access tokens of five minutes."""
 
-    def __init__(self, keys: SigningKeys) -> None:
+    def __init__(self, keys: SigningKeys, revocations: Revocations) -> None:
         self._keys = keys
+        self._revocations = revocations
 
     async def __call__(self, token: str) -> Caller:
         try:
-            header = jwt.get_unverified_header(token)
-            if header.get("alg") != "EdDSA" or header.get("typ") != TOKEN_TYPE:
-                raise Unauthenticated
-            key = await self._keys.key(str(header.get("kid", "")))
-            if key is None:
-                raise Unauthenticated
-            return _caller_of(_verified(token, key))
-        except (jwt.PyJWTError, ValueError, KeyError, TypeError) as error:
-            raise Unauthenticated from error
+            key = await self._keys.key(key_id(token))
         except ServiceUnavailable as error:
             raise Unavailable("The users service is away and its keys are not known yet.", retry_after=2) from error
-
-
-def _verified(token: str, key: jwt.PyJWK) -> dict[str, Any]:
-    claims: dict[str, Any] = jwt.decode(
-        token,
-        key.key,
-        algorithms=["EdDSA"],
-        audience=AUDIENCE,
-        issuer=ISSUER,
-        options={"require": ["exp", "sub", "iss", "aud", "scope"]},
-    )
-    return claims
-
-
-def _caller_of(claims: dict[str, Any]) -> Caller:
-    sid = claims.get("sid")
-    return Caller(
-        caller_id=UUID(claims["sub"]),
-        kind="user",
-        permissions=frozenset(claims["scope"].split()),
-        expires_at=float(claims["exp"]),
-        session_id=UUID(sid) if sid else None,
-    )
+        claims = verified(token, key, now=time.time())
+        if self._revocations.void(claims.sub, claims.sid, claims.ver):
+            raise Unauthenticated("This access token was revoked: log in again.")
+        permissions = frozenset(claims.scope.split())
+        return Caller(claims.sub, "user", permissions, claims.exp, claims.sid)
 
 
 class _Opaque:
-    """Personal access tokens, application and service tokens: verified by the users service alone."""
+    """Whatever the users service alone can tell: opaque tokens, and any token where it must not be a memory."""
 
     def __init__(self, client: ServiceClient) -> None:
         self._client = client
@@ -142,4 +142,4 @@ class _Opaque:
             raise Unavailable("The users service is away and this token was not seen lately.", retry_after=2) from error
         if not said.active or said.caller_id is None or said.kind is None or said.expires_at is None:
             raise Unauthenticated
-        return Caller(said.caller_id, said.kind, frozenset(said.permissions), said.expires_at)
+        return Caller(said.caller_id, said.kind, frozenset(said.permissions), said.expires_at, said.session_id)

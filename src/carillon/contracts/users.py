@@ -31,6 +31,8 @@ AUDIENCE: Final = "carillon"
 TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - the value of a header, no secret
 OPAQUE_PREFIX: Final = "crl_"
 LONGEST_TOKEN: Final = 8192
+LONGEST_ACCESS_SECONDS: Final = 3600
+"""No access token lives longer, so that nobody need remember its revocation for longer."""
 
 _USER: Final = "01a1d1a0-0000-7000-8000-000000000001"
 
@@ -121,6 +123,7 @@ class Introspection(msgspec.Struct, frozen=True, kw_only=True):
     kind: CallerKind | None = None
     permissions: list[str] = []
     expires_at: float | None = None
+    session_id: UUID | None = None
 
 
 class DeviceGone(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from carillon.clients.authentication import remote_authenticator
+from carillon.clients.authentication import Callers
 from carillon.clients.own_token import own_token
 from carillon.clients.templates import TemplatesClient
 from carillon.clients.users import UsersClient
@@ -53,6 +53,7 @@ class Outside:
     contacts: Contacts
     templates: Templates
     authenticate: Authenticator
+    verify: Authenticator | None = None
     loops: Mapping[str, Loop] = field(default_factory=dict)
     checks: Mapping[str, HealthCheck] = field(default_factory=dict)
     limit: CallerLimit | None = None
@@ -94,7 +95,7 @@ async def outside(settings: GatewaySettings) -> AsyncIterator[Outside]:
         session = await stack.enter_async_context(open_session())
         users = ServiceClient(session, settings.users_url, token=token)
         templates = ServiceClient(session, settings.templates_url, token=token)
-        contacts = UsersClient(users, service=NAME)
+        contacts, callers = UsersClient(users, service=NAME), Callers(users, service=NAME)
         limit = await stack.enter_async_context(
             caller_limit(settings.requests_per_minute, settings.redis_url, service=NAME)
         )
@@ -102,8 +103,12 @@ async def outside(settings: GatewaySettings) -> AsyncIterator[Outside]:
             broker,
             contacts,
             TemplatesClient(templates, service=NAME),
-            remote_authenticator(users, service=NAME),
-            loops={"watch_users": lambda: contacts.watch(broker)},
+            callers,
+            callers.strictly,
+            loops={
+                "watch_users": lambda: contacts.watch(broker),
+                "watch_revocations": lambda: callers.watch(broker),
+            },
             checks={
                 "broker": HealthCheck(
                     broker.ping, "Notifications are accepted and statuses answered; delivery resumes by itself."
@@ -146,6 +151,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
                 NAME,
                 ROUTES,
                 authenticate=world.authenticate,
+                verify=world.verify,
                 state={"gateway": gateway},
                 checks={**checks, **world.checks},
                 title="Carillon gateway",

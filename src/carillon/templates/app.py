@@ -1,23 +1,23 @@
 """Wires the templates service: database, callers, routes."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from uuid import UUID
 
-import aiohttp
-
-from carillon.clients.authentication import remote_authenticator
+from carillon.clients.authentication import Callers
 from carillon.clients.own_token import own_token
+from carillon.contracts.channels import topology
 from carillon.contracts.rendering import CompiledTemplates
 from carillon.kit.auth import Authenticator
+from carillon.kit.broker.open import open_broker
 from carillon.kit.database import Database, open_database
 from carillon.kit.http.app import build_app
 from carillon.kit.http.client import ServiceClient, open_session
 from carillon.kit.http.limiting import CallerLimit, caller_limit
 from carillon.kit.http.system import HealthCheck
 from carillon.kit.migrations import migrate as migrate_schema
-from carillon.kit.service import Running, Service
+from carillon.kit.service import Loop, Running, Service
 from carillon.templates import actions
 from carillon.templates.routes import ROUTES, Room
 from carillon.templates.settings import TemplatesSettings
@@ -35,16 +35,25 @@ def build(settings: TemplatesSettings) -> Service:
         token = own_token(settings.token_file, "templates")
         async with (
             open_database(settings.database_url, name="templates", size=settings.database_pool) as database,
+            open_broker(settings.broker_url, topology(settings.retry_delays), name="templates") as broker,
             open_session() as session,
             caller_limit(settings.requests_per_minute, settings.redis_url, service="templates") as limit,
         ):
-            yield running(settings, database, _callers(session, settings, token), limit)
+            callers = Callers(ServiceClient(session, settings.users_url, token=token), service="templates")
+            watching: dict[str, Loop] = {"watch_revocations": lambda: callers.watch(broker)}
+            yield running(settings, database, callers, limit, verify=callers.strictly, loops=watching)
 
     return Service("templates", opened, ("/api/v1/templates",))
 
 
 def running(
-    settings: TemplatesSettings, database: Database, authenticate: Authenticator, limit: CallerLimit | None = None
+    settings: TemplatesSettings,
+    database: Database,
+    authenticate: Authenticator,
+    limit: CallerLimit | None = None,
+    *,
+    verify: Authenticator | None = None,
+    loops: Mapping[str, Loop] | None = None,
 ) -> Running:
     """The service on resources that are open."""
     room = Room(TemplateStore(database), CompiledTemplates(), settings.default_language)
@@ -54,12 +63,13 @@ def running(
         "templates",
         ROUTES,
         authenticate=authenticate,
+        verify=verify,
         state={"room": room},
         checks=checks,
         title="Carillon templates",
         limit=limit,
     )
-    return Running(app, checks=checks)
+    return Running(app, loops or {}, checks)
 
 
 async def migrate(settings: TemplatesSettings) -> None:
@@ -71,7 +81,3 @@ async def seed(settings: TemplatesSettings) -> None:
     """Publish the demo templates where there is no template at all."""
     async with open_database(settings.database_url, name="templates-seed", size=1) as database:
         await actions.seed(TemplateStore(database), by=_NOBODY)
-
-
-def _callers(session: aiohttp.ClientSession, settings: TemplatesSettings, token: str) -> Authenticator:
-    return remote_authenticator(ServiceClient(session, settings.users_url, token=token), service="templates")

@@ -90,7 +90,15 @@ async def change(request: ApiRequest, code: Code, data: JSONBody[TemplateChanges
     return Envelope(await actions.change(_room(request).store, code, data), "changed")
 
 
-@endpoint("DELETE", _ONE, needs=WRITE, says="Delete a template that is published nowhere", errors=(404, 409), tag=TAG)
+@endpoint(
+    "DELETE",
+    _ONE,
+    needs=WRITE,
+    says="Delete a template that is published nowhere",
+    errors=(404, 409),
+    tag=TAG,
+    strict=True,
+)
 async def delete(request: ApiRequest, code: Code) -> Envelope[None]:
     await actions.delete(_room(request).store, code)
     return Envelope(None, "deleted with all its versions")
@@ -162,7 +170,15 @@ async def published(
     return _raw(body, 200, headers)
 
 
-@endpoint("DELETE", f"{_ONE}/published", needs=WRITE, says="Publish nothing there any more", errors=(404,), tag=TAG)
+@endpoint(
+    "DELETE",
+    f"{_ONE}/published",
+    needs=WRITE,
+    says="Publish nothing there any more",
+    errors=(404,),
+    tag=TAG,
+    strict=True,
+)
 async def withdraw(
     request: ApiRequest,
     code: Code,

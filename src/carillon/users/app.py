@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
+from carillon.clients.revocations import Revocations
 from carillon.contracts.channels import topology
 from carillon.kit.broker.open import open_broker
 from carillon.kit.broker.port import Broker
@@ -25,11 +26,22 @@ from carillon.users.actions.founding import found
 from carillon.users.actions.looking_up import LookUps
 from carillon.users.domain.people import Address, address
 from carillon.users.loops import Changes, announce, listen, tidy
-from carillon.users.providers.access_tokens import AccessTokens, read_signing_key
+from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.installation import Installation, ensure_signing_key
 from carillon.users.providers.passwords import Argon2Passwords, open_passwords
 from carillon.users.providers.shared_people import SharedPeople, open_shared_people
-from carillon.users.routes import authentication, categories, contacts, devices, history, people, preferences, roles
+from carillon.users.providers.signing_keys import read_signing_keys
+from carillon.users.routes import (
+    authentication,
+    categories,
+    contacts,
+    devices,
+    history,
+    people,
+    preferences,
+    roles,
+    sessions,
+)
 from carillon.users.routes.resources import Resources
 from carillon.users.settings import UsersSettings
 from carillon.users.store.categories import Categories
@@ -41,6 +53,7 @@ from carillon.users.store.grants import GrantsStore
 from carillon.users.store.outbox import Outbox
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
+from carillon.users.store.sessions import Sessions
 
 NAME = "users"
 PATHS = (
@@ -61,6 +74,7 @@ HANDLERS = [
     *devices.HANDLERS,
     *contacts.HANDLERS,
     *authentication.HANDLERS,
+    *sessions.HANDLERS,
     *roles.HANDLERS,
 ]
 
@@ -98,8 +112,8 @@ async def bootstrap(settings: UsersSettings, data_dir: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def _open(settings: UsersSettings) -> AsyncIterator[Running]:
-    key = read_signing_key(Path(settings.signing_key_file))
-    access_tokens = AccessTokens(key, seconds=settings.access_token_seconds, clock=time.time)
+    keys = read_signing_keys(Path(settings.signing_key_file))
+    access_tokens = AccessTokens(keys, seconds=settings.access_token_seconds, clock=time.time)
     async with (
         open_database(settings.database_url, name=NAME, size=settings.database_pool) as database,
         open_broker(settings.broker_url, topology(settings.retry_delays), name=NAME) as broker,
@@ -130,7 +144,10 @@ def _resources(
         fills=settings.cache_fills,
         shared=shared,
     )
-    credentials = Credentials(database)
+    credentials, sessions, revocations = Credentials(database), Sessions(database), Revocations()
+    identify = Identification(credentials, sessions, access_tokens, void=revocations.void)
+    remembered = RememberedTokens(identify, service=NAME, seconds=settings.remembered_token_seconds)
+    revocations.guard(remembered)
     return Resources(
         settings=settings,
         people=People(database),
@@ -141,22 +158,25 @@ def _resources(
         credentials=credentials,
         grants=GrantsStore(database),
         look_ups=look_ups,
-        changes=Changes(look_ups),
+        changes=Changes(look_ups, remembered),
         passwords=passwords,
         access_tokens=access_tokens,
         limits=limits,
-        identify=Identification(credentials, access_tokens),
+        identify=identify,
+        remembered=remembered,
+        revocations=revocations,
+        sessions=sessions,
     )
 
 
 def _running(here: Resources, database: Database, broker: Broker) -> Running:
-    remembered = RememberedTokens(here.identify, service=NAME, seconds=here.settings.remembered_token_seconds)
     checks = _checks(database, broker, here.limits)
     per_minute = here.settings.requests_per_minute
     app = build_app(
         NAME,
         HANDLERS,
-        authenticate=remembered,
+        authenticate=here.remembered,
+        verify=here.identify.strictly,
         state={"resources": here},
         checks=checks,
         title="Carillon users",
@@ -165,10 +185,10 @@ def _running(here: Resources, database: Database, broker: Broker) -> Running:
     )
     loops = {
         "announce": partial(announce, Outbox(database), broker, here.changes),
-        "tidy": partial(tidy, here.credentials),
-        "listen": partial(listen, broker, here.look_ups, remembered),
+        "tidy": partial(tidy, here.sessions),
+        "listen": partial(listen, broker, here.look_ups, here.revocations),
     }
-    shortcut = preferences.preferences_shortcut(here.look_ups, remembered, counted=per_minute > 0)
+    shortcut = preferences.preferences_shortcut(here.look_ups, here.remembered, counted=per_minute > 0)
     return Running(app, loops, checks, [shortcut])
 
 

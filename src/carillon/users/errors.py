@@ -156,3 +156,21 @@ class TooManyCategories(Conflict):
 
     def __init__(self) -> None:
         super().__init__("There are as many categories as are kept: drop one first.")
+
+
+class InvalidRefreshToken(Unauthenticated):
+    """The same answer for an invented, a spent and an expired one."""
+
+    code = "invalid_refresh_token"
+
+    def __init__(self) -> None:
+        super().__init__("The refresh token is not valid any more: log in again.")
+
+
+class UnknownSession(NotFound):
+    """No session of this id goes on, or none of this caller."""
+
+    code = "session_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("You have no such session, or it has ended.")

@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from carillon.clients.revocations import Revocations
 from carillon.contracts.channels import USERS_EVENTS
 from carillon.contracts.users import UserChanged, event_of
 from carillon.kit.broker.port import Announced, Broker, Event, LinkLost
@@ -31,14 +32,16 @@ class Sessions(Protocol):
 
 
 class Changes:
-    """Told of each change in this process: forgets the user here, and wakes the loop that tells the others."""
+    """Told of each change in this process: forgets the user and their tokens, and wakes the loop that tells others."""
 
-    def __init__(self, look_ups: LookUps) -> None:
+    def __init__(self, look_ups: LookUps, tokens: RememberedTokens) -> None:
         self._look_ups = look_ups
+        self._tokens = tokens
         self._woken = asyncio.Event()
 
     def __call__(self, user_id: UUID) -> None:
         self._look_ups.changed(user_id)
+        self._tokens.forget_caller(user_id)  # it may be a revocation, and those work at once
         self._woken.set()
 
     async def outdate(self, versions: dict[UUID, int]) -> None:
@@ -73,18 +76,18 @@ async def tidy(sessions: Sessions) -> None:
             await asyncio.sleep(_TIDY_SECONDS)
 
 
-async def listen(broker: Broker, look_ups: LookUps, tokens: RememberedTokens) -> None:
+async def listen(broker: Broker, look_ups: LookUps, revocations: Revocations) -> None:
     """Forget whoever changed anywhere; forget everything whenever changes may have been missed."""
-    with _link_down_around(look_ups, tokens):
+    with _link_down_around(look_ups, revocations):
         async with broker.subscribe(USERS_EVENTS) as events:
             async for event in events:
-                _hear(event, look_ups, tokens)
+                _hear(event, look_ups, revocations)
 
 
-def _hear(event: Event, look_ups: LookUps, tokens: RememberedTokens) -> None:
+def _hear(event: Event, look_ups: LookUps, revocations: Revocations) -> None:
     if isinstance(event, LinkLost):
         look_ups.link_down()
-        tokens.link_down()
+        revocations.link_down()
         return
     if isinstance(event, Announced):
         try:
@@ -94,18 +97,19 @@ def _hear(event: Event, look_ups: LookUps, tokens: RememberedTokens) -> None:
         else:
             if isinstance(changed, UserChanged):  # a category is read anew each time: nobody needs to be forgotten
                 look_ups.outdated(changed.user_id, changed.version)
+                revocations.note(changed)
             return
     look_ups.link_up()
-    tokens.link_up()
+    revocations.link_up()
 
 
 @contextlib.contextmanager
-def _link_down_around(look_ups: LookUps, tokens: RememberedTokens) -> Iterator[None]:
+def _link_down_around(look_ups: LookUps, revocations: Revocations) -> Iterator[None]:
     """Before the subscription stands and after it ended nobody tells of changes."""
     look_ups.link_down()
-    tokens.link_down()
+    revocations.link_down()
     try:
         yield
     finally:
         look_ups.link_down()
-        tokens.link_down()
+        revocations.link_down()

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from carillon.contracts.channels import RETRY_DELAYS
+from carillon.contracts.users import LONGEST_ACCESS_SECONDS
 from carillon.kit.settings import Settings
 
 
@@ -36,7 +37,14 @@ class UsersSettings(Settings, frozen=True, kw_only=True):
     registrations_per_minute: Annotated[int, Meta(ge=0, description="Registrations per client address")] = 60
     logins_per_minute: Annotated[int, Meta(ge=0, description="Logins per client address")] = 60
     failed_logins_per_minute: Annotated[int, Meta(ge=0, description="Failed logins per account")] = 10
-    access_token_seconds: Annotated[int, Meta(ge=1, description="Life of an access token")] = 300
+    access_token_seconds: Annotated[
+        int, Meta(ge=1, le=LONGEST_ACCESS_SECONDS, description="Life of an access token")
+    ] = 300
+    session_days: Annotated[float, Meta(gt=0, le=366, description="Life of a login, however often it is renewed")] = 30
+    refresh_grace_seconds: Annotated[
+        float, Meta(ge=0, description="How long after a renewal the refresh token before is still answered")
+    ] = 10
+    refreshes_per_minute: Annotated[int, Meta(ge=0, description="Renewals of sessions per client address")] = 600
     remembered_token_seconds: Annotated[float, Meta(ge=0, description="How long a verified token is remembered")] = 60
     cache_seconds: Annotated[float, Meta(ge=0, description="How long a preference look-up is fresh")] = 30
     cache_stale_seconds: Annotated[

@@ -40,7 +40,7 @@ async def authenticate(token: str) -> Caller:
 
 @pytest.fixture
 async def settings(database: str) -> TemplatesSettings:
-    settings = TemplatesSettings(database_url=database, token_file=Path("unused"))
+    settings = TemplatesSettings(database_url=database, broker_url=database, token_file=Path("unused"))
     await migrate(settings)
     return settings
 

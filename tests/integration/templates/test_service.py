@@ -70,7 +70,7 @@ async def test_a_missing_token_says_who_makes_it(
     path = tmp_path / "templates.token"
     if content is not None:
         path.write_text(content)
-    given = TemplatesSettings(database_url=settings.database_url, token_file=path)
+    given = TemplatesSettings(database_url=settings.database_url, broker_url=settings.broker_url, token_file=path)
 
     with pytest.raises(SettingsError, match="carillon migrate"):
         async with build(given).open():
@@ -83,7 +83,10 @@ async def test_while_users_is_away_callers_get_503_and_health_goes_on(
     path = tmp_path / "templates.token"
     path.write_text("crl_service\n")
     given = TemplatesSettings(
-        database_url=settings.database_url, token_file=path, users_url=f"http://127.0.0.1:{free_port()}"
+        database_url=settings.database_url,
+        broker_url=settings.broker_url,
+        token_file=path,
+        users_url=f"http://127.0.0.1:{free_port()}",
     )
 
     async with build(given).open() as service, serving(service.app) as url, aiohttp.ClientSession(url) as session:

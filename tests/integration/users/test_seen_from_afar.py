@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from carillon.clients.authentication import remote_authenticator
+from carillon.clients.authentication import Callers
 from carillon.clients.users import UsersClient
 from carillon.contracts.users import DeviceGone
 from carillon.kit.errors import Unauthenticated
@@ -25,7 +25,7 @@ async def client_of(api: UsersApi, service: str) -> AsyncIterator[ServiceClient]
 async def test_a_service_knows_every_kind_of_caller(api: UsersApi, tmp_path: Path) -> None:
     ada, token = await api.someone()
     async with client_of(api, "gateway") as client:
-        authenticate = remote_authenticator(client, service="bells")
+        authenticate = Callers(client, service="bells")
 
         user = await authenticate(token)
         admin = await authenticate(await api.admin())

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from carillon.clients.authentication import SigningKeys, remote_authenticator
+from carillon.clients.authentication import Callers, SigningKeys
 from carillon.contracts.users import Introspection, TokenToIntrospect
 from carillon.kit.auth import Authenticator
 from carillon.kit.errors import Unauthenticated, Unavailable
@@ -38,6 +38,7 @@ class Users:
             "sub": str(OWNER),
             "sid": str(SESSION),
             "ver": 1,
+            "iat": time.time(),
             "scope": "users:read notifications:*",
             "exp": time.time() + 300,
             **changes,
@@ -87,7 +88,7 @@ def client(elsewhere: Peer) -> ServiceClient:
 
 @pytest.fixture
 def authenticate(client: ServiceClient) -> Authenticator:
-    return remote_authenticator(client, service="bells")
+    return Callers(client, service="bells")
 
 
 async def test_a_signed_token_becomes_its_caller(authenticate: Authenticator, users: Users) -> None:

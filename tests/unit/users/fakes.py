@@ -1,5 +1,6 @@
 """Fakes with state for the ports of the users service."""
 
+import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +15,8 @@ from carillon.kit.ids import uuid7
 from carillon.users.actions.founding import KnownCredentials
 from carillon.users.domain.people import Address
 from carillon.users.domain.preferences import Person
-from carillon.users.domain.tokens import Account, OpaqueToken, SessionState
+from carillon.users.domain.refreshing import RefreshParts
+from carillon.users.domain.tokens import Account, Client, OpaqueToken, SessionState
 
 
 @dataclass
@@ -51,11 +53,12 @@ class FakeCredentials:
     async def renew_hash(self, user_id: UUID, *, kept: str, renewed: str) -> bool:
         raise AssertionError("nothing here is out of date")
 
-    async def begin_session(self, user_id: UUID, *, seconds: float) -> UUID:
-        version = next(account.token_version for account in self.accounts.values() if account.user_id == user_id)
-        session_id = uuid7()
-        self.sessions[session_id] = SessionState(user_id, version)
-        return session_id
+    async def begin_session(
+        self, user_id: UUID, *, version: int, seconds: float, client: Client
+    ) -> RefreshParts | None:
+        parts = RefreshParts(uuid7(), 0, secrets.token_urlsafe(32))
+        self.sessions[parts.session_id] = SessionState(user_id, version)
+        return parts
 
     async def session(self, session_id: UUID) -> SessionState | None:
         self._ask()

@@ -15,10 +15,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from carillon.kit.errors import Unauthenticated
 from carillon.kit.ids import uuid7
 from carillon.kit.settings import SettingsError
-from carillon.users.providers.access_tokens import AccessTokens, new_key_pem, read_signing_key
+from carillon.users.providers.access_tokens import AccessTokens
+from carillon.users.providers.signing_keys import SigningKey, new_keys, read_signing_keys
 
 KEY = Ed25519PrivateKey.generate()
-tokens = AccessTokens(KEY, seconds=300, clock=time.time)
+tokens = AccessTokens([SigningKey(KEY)], seconds=300, clock=time.time)
 KID = tokens.jwks()["keys"][0]["kid"]
 
 
@@ -105,7 +106,7 @@ def test_a_token_signed_with_the_public_key_as_a_secret_is_refused() -> None:
 
 def test_a_token_ends_by_the_clock() -> None:
     now = 1_000_000.0
-    timed = AccessTokens(KEY, seconds=300, clock=lambda: now)
+    timed = AccessTokens([SigningKey(KEY)], seconds=300, clock=lambda: now)
     token = timed.signed(user_id=uuid7(), session_id=uuid7(), version=1, permissions=[])
 
     now += 299
@@ -124,8 +125,8 @@ def test_a_key_file_that_is_missing_or_of_another_kind_is_told_with_its_setting(
         if content is not None:
             path.write_bytes(content)
         with pytest.raises(SettingsError, match="CARILLON_USERS_SIGNING_KEY_FILE") as refusal:
-            read_signing_key(path)
+            read_signing_keys(path)
         assert "PRIVATE KEY" not in str(refusal.value)
 
-    path.write_bytes(new_key_pem())
-    assert isinstance(read_signing_key(path), Ed25519PrivateKey)
+    path.write_bytes(new_keys())
+    assert isinstance(read_signing_keys(path)[0].private, Ed25519PrivateKey)

@@ -11,9 +11,10 @@ from carillon.kit.ids import uuid7
 from carillon.users.actions.authenticating import Identification, introspect, secret_hash
 from carillon.users.domain.tokens import OpaqueParts, OpaqueToken, SessionState, opaque_text
 from carillon.users.providers.access_tokens import AccessTokens
+from carillon.users.providers.signing_keys import SigningKey
 from tests.unit.users.fakes import FakeCredentials
 
-signer = AccessTokens(Ed25519PrivateKey.generate(), seconds=300, clock=time.time)
+signer = AccessTokens([SigningKey(Ed25519PrivateKey.generate())], seconds=300, clock=time.time)
 
 
 def signed(credentials: FakeCredentials, *, version: int = 1) -> str:
@@ -40,7 +41,7 @@ def opaque(
 async def test_a_signed_token_is_its_users_while_the_session_lasts() -> None:
     credentials = FakeCredentials()
     token = signed(credentials)
-    identify = Identification(credentials, signer)
+    identify = Identification(credentials, credentials, signer)
 
     caller = await identify(token)
     assert (caller.kind, caller.permissions) == ("user", frozenset({"users:read"}))
@@ -55,7 +56,7 @@ async def test_a_token_of_a_version_that_has_passed_is_void() -> None:
     credentials = FakeCredentials()
 
     with pytest.raises(Unauthenticated):
-        await Identification(credentials, signer)(signed(credentials, version=0))
+        await Identification(credentials, credentials, signer)(signed(credentials, version=0))
 
 
 async def test_a_session_of_somebody_else_does_not_help() -> None:
@@ -65,18 +66,29 @@ async def test_a_session_of_somebody_else_does_not_help() -> None:
     credentials.sessions[session_id] = SessionState(uuid7(), 1)
 
     with pytest.raises(Unauthenticated):
-        await Identification(credentials, signer)(token)
+        await Identification(credentials, credentials, signer)(token)
 
 
 async def test_while_the_database_is_away_a_signature_is_enough_and_an_opaque_token_is_not() -> None:
     credentials = FakeCredentials()
     token, bearer = signed(credentials), opaque(credentials)
     credentials.away = True
-    identify = Identification(credentials, signer)
+    identify = Identification(credentials, credentials, signer)
 
     assert (await identify(token)).permissions == {"users:read"}
     with pytest.raises(Unavailable):
         await identify(bearer)
+
+
+async def test_while_the_database_is_away_a_signature_is_not_enough_for_strict_routes_nor_for_the_revoked() -> None:
+    credentials = FakeCredentials()
+    token = signed(credentials)
+    credentials.away = True
+
+    with pytest.raises(Unavailable):
+        await Identification(credentials, credentials, signer).strictly(token)
+    with pytest.raises(Unavailable):
+        await Identification(credentials, credentials, signer, void=lambda *_: True)(token)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +100,7 @@ async def test_an_opaque_token_grants_its_abilities_as_far_as_its_owner_holds_th
 ) -> None:
     credentials = FakeCredentials()
 
-    caller = await Identification(credentials, signer)(opaque(credentials, abilities=abilities, held=held))
+    caller = await Identification(credentials, credentials, signer)(opaque(credentials, abilities=abilities, held=held))
 
     assert (caller.kind, caller.permissions) == ("application", frozenset({"notifications:send"}))
 
@@ -97,7 +109,7 @@ async def test_a_wrong_secret_an_unknown_id_and_an_expired_token_are_refused() -
     credentials = FakeCredentials()
     good = opaque(credentials)
     token_id = next(iter(credentials.tokens))
-    identify = Identification(credentials, signer)
+    identify = Identification(credentials, credentials, signer)
 
     for bad in (
         opaque_text(OpaqueParts(token_id, secrets.token_urlsafe(32))),
@@ -112,7 +124,7 @@ async def test_a_wrong_secret_an_unknown_id_and_an_expired_token_are_refused() -
 async def test_a_mistyped_token_costs_no_question_to_the_database() -> None:
     credentials = FakeCredentials()
     good = opaque(credentials)
-    identify = Identification(credentials, signer)
+    identify = Identification(credentials, credentials, signer)
 
     for bad in (
         "crl_",
@@ -132,7 +144,7 @@ async def test_a_mistyped_token_costs_no_question_to_the_database() -> None:
 
 async def test_introspection_tells_of_good_tokens_and_says_no_more_of_bad_ones() -> None:
     credentials = FakeCredentials()
-    identify = Identification(credentials, signer)
+    identify = Identification(credentials, credentials, signer)
 
     said = await introspect(opaque(credentials), authenticate=identify)
     assert said.active

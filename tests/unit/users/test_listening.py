@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from carillon.clients.revocations import Revocations
 from carillon.contracts.preferences import Choices
 from carillon.kit.auth import Caller
 from carillon.kit.broker.port import Announced, Event, LinkLost, Reconnected
@@ -62,8 +63,9 @@ async def link(look_ups: LookUps) -> AsyncIterator[Link]:
         raise AssertionError
 
     link: Any = Link()
-    tokens = RememberedTokens(verify, service="test", seconds=60)
-    listening = asyncio.create_task(listen(link, look_ups, tokens))
+    revocations = Revocations()
+    revocations.guard(RememberedTokens(verify, service="test", seconds=60))
+    listening = asyncio.create_task(listen(link, look_ups, revocations))
     await asyncio.sleep(0)
     yield link
     listening.cancel()

@@ -7,8 +7,10 @@ import msgspec
 import pytest
 
 from carillon.contracts.preferences import Choices
-from carillon.kit.errors import Unavailable
+from carillon.kit.auth import Caller
+from carillon.kit.errors import Unauthenticated, Unavailable
 from carillon.kit.ids import uuid7
+from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.users.actions.looking_up import LookUps
 from carillon.users.domain.preferences import Person
 from carillon.users.errors import UnknownUser
@@ -141,7 +143,10 @@ async def test_the_database_is_asked_a_bounded_number_of_questions_at_a_time() -
 
 @pytest.mark.parametrize("steps", range(4))
 async def test_a_stop_that_meets_a_change_is_not_lost(steps: int) -> None:
-    changes = Changes(house()[0])
+    async def nobody(_token: str) -> Caller:
+        raise Unauthenticated
+
+    changes = Changes(house()[0], RememberedTokens(nobody, service="bells", seconds=60))
 
     async def loop() -> None:
         while True:

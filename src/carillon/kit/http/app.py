@@ -40,14 +40,18 @@ def build_app(
     title: str,
     limit: CountCaller | None = None,
     trusted_proxies: Sequence[Network] = (),
+    verify: Authenticator | None = None,
 ) -> App:
-    """One service's app. Its routes find `state` under `request.app.state`; `checks` feed `/health` and `/ready`."""
+    """One service's app. Its routes find `state` under `request.app.state`; `checks` feed `/health` and `/ready`.
+
+    `verify` is asked for strict routes: it remembers nothing (`authenticate` where there is no other).
+    """
     routes = [*handlers, *system_routes(name, checks)]
     inner = Litestar(
         route_handlers=[*options(routes), *routes],
         before_request=guard if limit is None else partial(guard, limit=limit),
         response_class=Answer,
-        state=State({**state, "authenticate": authenticate}),
+        state=State({**state, "authenticate": authenticate, "verify": verify or authenticate}),
         exception_handlers={Problem: _known, HTTPException: _of_framework, Exception: _unexpected},
         request_max_body_size=MAX_BODY,
         openapi_config=OpenAPIConfig(

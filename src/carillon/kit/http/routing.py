@@ -41,24 +41,20 @@ def endpoint(
     tag: str = "",
     answers: type | None = None,
     prefix: str = "/api/v1",
+    strict: bool = False,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
     """A Litestar route under `/api/v1`, or under another `prefix`.
 
-    `needs` is ANYONE, SIGNED_IN, a permission, or `owner_or(permission)`. `says` is the summary in OpenAPI.
+    `needs` is ANYONE, SIGNED_IN, LOGGED_IN, a permission, or `owner_or(permission)`. `says` is the summary in OpenAPI.
     `errors` are the failures beyond those every route has; a body adds 400, 413, 415 and 422. `also` lists further
-    success statuses of the same shape `answers`.
+    success statuses of the same shape `answers`. `strict` is for what an administrator does and for what destroys: the
+    token is verified at its source each time, and where nobody can tell the answer is 503.
     """
     paths = [path] if isinstance(path, str) else list(path)
     takes_body = method in {"POST", "PUT", "PATCH"}
-    failures = {
-        *errors,
-        400,
-        422,
-        500,
-        *(() if needs == ANYONE else (401, 403, 429, 503)),
-        *(_BODY_ERRORS if takes_body else ()),
-    }
+    of_callers = () if needs == ANYONE else (401, 403, 429, 503)
+    failures = {*errors, 400, 422, 500, *of_callers, *(_BODY_ERRORS if takes_body else ())}
     responses = {
         code: ResponseSpec(ErrorEnvelope, generate_examples=False, description=_SAYS[code]) for code in sorted(failures)
     }
@@ -73,7 +69,7 @@ def endpoint(
         summary=says,
         description=f"Needs: {needs.replace('_', ' ')}.",
         responses=responses,
-        opt={"needs": needs},
+        opt={"needs": needs, "strict": strict},
         security=[] if needs == ANYONE else [{"bearer": []}],
         tags=[tag] if tag else None,
         **options,

@@ -17,10 +17,14 @@ _log = structlog.get_logger()
 _REFUSAL = "This token is unknown, revoked or expired."
 
 
-class Credentials(Protocol):
-    """Sessions and tokens that are still good."""
+class LiveSessions(Protocol):
+    """Sessions that go on."""
 
     async def session(self, session_id: UUID) -> SessionState | None: ...
+
+
+class Credentials(Protocol):
+    """Opaque tokens that are still good."""
 
     async def opaque_token(self, token_id: UUID) -> OpaqueToken | None: ...
 
@@ -31,22 +35,46 @@ class TokenVerifier(Protocol):
     def verified(self, token: str) -> Claims: ...
 
 
+Void = Callable[[UUID, UUID, int], bool]
+"""Whether an access token of this user, session and version is known to be revoked."""
+Used = Callable[[UUID], None]
+"""Told of an opaque token that was good."""
+
+
 class Identification:
     """An authenticator over this service's own key and tables."""
 
-    def __init__(self, credentials: Credentials, access_tokens: TokenVerifier) -> None:
+    def __init__(
+        self,
+        credentials: Credentials,
+        sessions: LiveSessions,
+        access_tokens: TokenVerifier,
+        *,
+        void: Void = lambda *_: False,
+        used: Used = lambda _: None,
+    ) -> None:
         self._credentials = credentials
+        self._sessions = sessions
         self._access_tokens = access_tokens
+        self._void = void
+        self._used = used
 
     async def __call__(self, token: str) -> Caller:
         """Raises Unauthenticated; Unavailable when an opaque token cannot be looked up."""
         return await (self._opaque(token) if token.startswith(OPAQUE_PREFIX) else self._signed(token))
 
-    async def _signed(self, token: str) -> Caller:
+    async def strictly(self, token: str) -> Caller:
+        """As above, and Unavailable too when the session of an access token cannot be looked at."""
+        return await (self._opaque(token) if token.startswith(OPAQUE_PREFIX) else self._signed(token, strict=True))
+
+    async def _signed(self, token: str, *, strict: bool = False) -> Caller:
         claims = self._access_tokens.verified(token)
         try:
-            session = await self._credentials.session(claims.session_id)
-        except Unavailable:  # the signature holds for its five minutes, here as in every other service
+            session = await self._sessions.session(claims.session_id)
+        except Unavailable:
+            if strict or self._void(claims.user_id, claims.session_id, claims.version):
+                raise
+            # The signature holds for its five minutes, here as in every other service.
             _log.info("session_not_checked", session_id=str(claims.session_id))
         else:
             if session is None or session.token_version != claims.version or session.user_id != claims.user_id:
@@ -58,6 +86,7 @@ class Identification:
         known = await self._credentials.opaque_token(parts.token_id) if parts else None
         if parts is None or known is None or not compare_digest(secret_hash(parts.secret), known.secret_hash):
             raise Unauthenticated(_REFUSAL)
+        self._used(parts.token_id)
         return Caller(known.owner_id, known.kind, granted(known.abilities, known.permissions), known.expires_at)
 
 
@@ -78,4 +107,5 @@ async def introspect(token: str, *, authenticate: Callable[[str], Awaitable[Call
         kind=caller.kind,
         permissions=sorted(caller.permissions),
         expires_at=caller.expires_at,
+        session_id=caller.session_id,
     )

@@ -4,8 +4,11 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 from uuid import UUID
+
+import msgspec
 
 from carillon.kit.auth import CallerKind
 from carillon.users.domain.preferences import Status
@@ -54,6 +57,37 @@ class OpaqueToken:
 
 
 @dataclass(frozen=True, slots=True)
+class Granted:
+    """What the bearer of a session may do from now on; `seconds_left` until the session's end, whatever happens."""
+
+    user_id: UUID
+    session_id: UUID
+    token_version: int
+    permissions: Sequence[str]
+    seconds_left: float
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """From where a session was begun, for its owner to recognise; `user_agent` is as it was sent."""
+
+    user_agent: str
+    address: str
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """A login as its owner sees it."""
+
+    session_id: UUID
+    created_at: datetime
+    refreshed_at: datetime
+    expires_at: datetime
+    user_agent: str
+    address: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True)
 class OpaqueParts:
     token_id: UUID
     secret: str
@@ -79,10 +113,16 @@ def opaque_parts(text: str) -> OpaqueParts | None:
 def granted(abilities: Iterable[str], permissions: Iterable[str]) -> frozenset[str]:
     """What a token may do: its abilities, as far as its owner holds them; wildcards count on both sides."""
     asked, held = frozenset(abilities), frozenset(permissions)
-    return frozenset(name for name in asked if _covered(name, held)) | frozenset(
-        name for name in held if _covered(name, asked)
+    return frozenset(name for name in asked if covered(name, held)) | frozenset(
+        name for name in held if covered(name, asked)
     )
 
 
-def _covered(name: str, by: frozenset[str]) -> bool:
+def uncovered(wanted: Iterable[str], held: Iterable[str]) -> list[str]:
+    """What nobody who holds `held` can give away."""
+    by = frozenset(held)
+    return sorted({name for name in wanted if not covered(name, by)})
+
+
+def covered(name: str, by: frozenset[str]) -> bool:
     return name in by or any(wide.endswith("*") and fnmatchcase(name, wide) for wide in by)

@@ -1,42 +1,55 @@
-"""Access tokens: EdDSA JWTs that other services verify with the published key, without asking."""
+"""Access tokens: EdDSA JWTs that other services verify with the published keys, without asking."""
 
-import base64
-import hashlib
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import jwt
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from carillon.clients.access_tokens import ALGORITHM, key_id, verified
 from carillon.contracts.users import AUDIENCE, ISSUER, TOKEN_TYPE
-from carillon.kit.errors import Unauthenticated
-from carillon.kit.settings import SettingsError
 from carillon.users.domain.tokens import Claims
-
-_ALGORITHM = "EdDSA"
-_REQUIRED = ["iss", "aud", "sub", "sid", "ver", "scope", "iat", "exp"]
-_REFUSAL = "The access token is not valid, or it has expired: log in again."
+from carillon.users.providers.signing_keys import SigningKey, signing_now
 
 
 class AccessTokens:
-    """Signs and verifies with one Ed25519 key; `clock` gives Unix seconds."""
+    """Signs with the key whose time it is, verifies with all of them; `clock` gives Unix seconds."""
 
-    def __init__(self, key: Ed25519PrivateKey, *, seconds: int, clock: Callable[[], float]) -> None:
+    def __init__(self, keys: Sequence[SigningKey], *, seconds: int, clock: Callable[[], float]) -> None:
         self.seconds = seconds
-        self._key = key
-        self._public = key.public_key()
         self._clock = clock
-        self._jwk = _public_jwk(key)
+        self.use(keys)
+
+    def use(self, keys: Sequence[SigningKey]) -> None:
+        """From now on these, and no others."""
+        self._keys = {key.kid: key for key in keys}
+        self._public = {kid: key.private.public_key() for kid, key in self._keys.items()}
+
+    @property
+    def kids(self) -> list[str]:
+        return list(self._keys)
 
     def jwks(self) -> dict[str, Any]:
-        """RFC 7517, for `/.well-known/jwks.json`."""
-        return {"keys": [self._jwk]}
+        """RFC 7517, for `/.well-known/jwks.json`: the keys that sign, signed or will sign."""
+        return {
+            "keys": [
+                {"kty": "OKP", "crv": "Ed25519", "x": key.x, "kid": kid, "use": "sig", "alg": ALGORITHM}
+                for kid, key in self._keys.items()
+            ]
+        }
 
-    def signed(self, *, user_id: UUID, session_id: UUID, version: int, permissions: Sequence[str]) -> str:
+    def signed(
+        self,
+        *,
+        user_id: UUID,
+        session_id: UUID,
+        version: int,
+        permissions: Sequence[str],
+        seconds: int | None = None,
+    ) -> str:
+        """`seconds`: a life shorter than usual, for the last token of a session."""
         now = int(self._clock())
+        key = signing_now(list(self._keys.values()), now)
         claims = {
             "iss": ISSUER,
             "aud": AUDIENCE,
@@ -45,73 +58,17 @@ class AccessTokens:
             "ver": version,
             "scope": " ".join(sorted(permissions)),
             "iat": now,
-            "exp": now + self.seconds,
+            "exp": now + (self.seconds if seconds is None else min(seconds, self.seconds)),
         }
-        return jwt.encode(claims, self._key, algorithm=_ALGORITHM, headers={"typ": TOKEN_TYPE, "kid": self._jwk["kid"]})
+        return jwt.encode(claims, key.private, algorithm=ALGORITHM, headers={"typ": TOKEN_TYPE, "kid": key.kid})
 
     def verified(self, token: str) -> Claims:
-        """Raises Unauthenticated for another key, algorithm, type, issuer or audience, and after its time."""
-        try:
-            whole = jwt.decode_complete(
-                token,
-                self._public,
-                algorithms=[_ALGORITHM],
-                audience=AUDIENCE,
-                issuer=ISSUER,
-                options={"require": _REQUIRED, "verify_exp": False, "verify_iat": False},
-            )
-            claims = _claims(whole["payload"])
-        except (jwt.InvalidTokenError, ValueError, TypeError, AttributeError):
-            raise Unauthenticated(_REFUSAL) from None
-        header = whole["header"]
-        if (
-            header.get("typ") != TOKEN_TYPE
-            or header.get("kid") != self._jwk["kid"]
-            or claims.expires_at <= self._clock()
-        ):
-            raise Unauthenticated(_REFUSAL)
-        return claims
-
-
-def _claims(payload: dict[str, Any]) -> Claims:
-    return Claims(
-        user_id=UUID(payload["sub"]),
-        session_id=UUID(payload["sid"]),
-        version=int(payload["ver"]),
-        permissions=frozenset(payload["scope"].split()),
-        expires_at=float(payload["exp"]),
-    )
-
-
-def _public_jwk(key: Ed25519PrivateKey) -> dict[str, str]:
-    raw = key.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-    x = _base64(raw)
-    thumbprint = hashlib.sha256(f'{{"crv":"Ed25519","kty":"OKP","x":"{x}"}}'.encode()).digest()
-    return {"kty": "OKP", "crv": "Ed25519", "x": x, "kid": _base64(thumbprint), "use": "sig", "alg": _ALGORITHM}
-
-
-def _base64(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
-
-
-def new_key_pem() -> bytes:
-    """A fresh signing key as PKCS 8."""
-    return Ed25519PrivateKey.generate().private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-
-
-def read_signing_key(path: Path) -> Ed25519PrivateKey:
-    """Raises SettingsError that says what to do when the file is missing or holds no Ed25519 key."""
-    try:
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise SettingsError(
-            f"CARILLON_USERS_SIGNING_KEY_FILE: {path} cannot be read ({error.strerror}). "
-            "`carillon migrate` makes it; every users process needs the same file."
-        ) from None
-    except (ValueError, TypeError):
-        raise SettingsError(f"CARILLON_USERS_SIGNING_KEY_FILE: {path} holds no PEM key without a password.") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise SettingsError(f"CARILLON_USERS_SIGNING_KEY_FILE: {path} holds a key of another kind than Ed25519.")
-    return key
+        """Raises Unauthenticated for another key, algorithm, type, issuer or audience, and outside of its time."""
+        claims = verified(token, self._public.get(key_id(token)), now=self._clock())
+        return Claims(
+            user_id=claims.sub,
+            session_id=claims.sid,
+            version=claims.ver,
+            permissions=frozenset(claims.scope.split()),
+            expires_at=claims.exp,
+        )

@@ -7,7 +7,7 @@ import msgspec
 
 from carillon.users.actions.founding import KnownCredentials
 from carillon.users.providers import secret_files
-from carillon.users.providers.access_tokens import new_key_pem, read_signing_key
+from carillon.users.providers.signing_keys import new_keys, read_signing_keys
 
 
 class Installation:
@@ -44,5 +44,5 @@ class Installation:
 async def ensure_signing_key(path: Path) -> None:
     """Make the key unless it is there; of several processes one makes it. Raises SettingsError for a bad one."""
     if not await asyncio.to_thread(path.exists):
-        await asyncio.to_thread(secret_files.keep_first, path, new_key_pem())
-    await asyncio.to_thread(read_signing_key, path)
+        await asyncio.to_thread(secret_files.keep_first, path, new_keys())
+    await asyncio.to_thread(read_signing_keys, path)

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar
 
 import msgspec
 from litestar import Response, get
@@ -15,13 +15,13 @@ from carillon.kit.errors import Unavailable
 from carillon.kit.http.access import ANYONE, ApiRequest
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.routing import endpoint
-from carillon.kit.limits import enforced
 from carillon.users.actions.authenticating import introspect
 from carillon.users.actions.joining import Joining, register
 from carillon.users.actions.signing_in import sign_in
 from carillon.users.domain.people import ONE_LINE, User
 from carillon.users.domain.preferences import ChannelChoices
-from carillon.users.routes.resources import TAG, Resources, account_key, client_address, resources
+from carillon.users.routes.resources import TAG, Resources, account_key, client_address, counted, resources
+from carillon.users.routes.sessions import AccessGranted, client_of, granted, opening
 
 _SOUND = r"\A[^\x00]*\Z"
 Name = Annotated[
@@ -78,14 +78,6 @@ class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     password: Annotated[str, Meta(max_length=256, examples=["correct horse battery"])]
 
 
-class AccessGranted(msgspec.Struct, frozen=True):
-    """A token for `Authorization: Bearer …`; `expires_in` in seconds."""
-
-    access_token: str
-    expires_in: int
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a kind, no secret
-
-
 @endpoint(
     "POST", ["/users", "/users/register", "/auth/register"],
     needs=ANYONE, says="Register", status=201, errors=(403, 409, 429, 503), tag=TAG,
@@ -93,7 +85,7 @@ class AccessGranted(msgspec.Struct, frozen=True):
 async def register_user(request: ApiRequest, data: JSONBody[Registration]) -> Response[Envelope[User]]:
     here = resources(request)
     per_minute = here.settings.registrations_per_minute
-    headers = await _counted(here, "registrations", client_address(request), per_minute, strict=True)
+    headers = await counted(here, "registrations", client_address(request), per_minute, strict=True)
     joining = Joining(data.name, data.email, data.password, data.push_token, data.preferences, data.locale)
     user = await register(joining, people=here.people, passwords=here.passwords, mode=here.settings.registration)
     return Response(Envelope(user, "registered"), status_code=201, headers=headers)
@@ -102,17 +94,22 @@ async def register_user(request: ApiRequest, data: JSONBody[Registration]) -> Re
 @endpoint("POST", ["/auth/login", "/users/login"], needs=ANYONE, says="Sign in", errors=(401, 429, 503), tag=TAG)
 async def log_in(request: ApiRequest, data: JSONBody[Login]) -> Response[Envelope[AccessGranted]]:
     here = resources(request)
-    headers = await _counted(here, "logins", client_address(request), here.settings.logins_per_minute, strict=True)
+    headers = await counted(here, "logins", client_address(request), here.settings.logins_per_minute, strict=True)
     async with _counting_failures(here, account_key(data.email)):
         signed = await sign_in(
-            data.email, data.password, accounts=here.credentials, passwords=here.passwords, signer=here.access_tokens
+            data.email,
+            data.password,
+            accounts=here.credentials,
+            passwords=here.passwords,
+            opening=opening(here),
+            client=client_of(request),
         )
-    return Response(Envelope(AccessGranted(signed.access_token, signed.expires_in), "signed in"), headers=headers)
+    return Response(Envelope(granted(signed), "signed in"), headers=headers)
 
 
-@endpoint("POST", "/auth/introspect", needs="tokens:introspect", says="Whose token this is", tag=TAG)
+@endpoint("POST", "/auth/introspect", needs="tokens:introspect", says="Whose token this is, at this moment", tag=TAG)
 async def introspect_token(request: ApiRequest, data: JSONBody[TokenToIntrospect]) -> Envelope[Introspection]:
-    return Envelope(await introspect(data.token, authenticate=resources(request).identify))
+    return Envelope(await introspect(data.token, authenticate=resources(request).identify.strictly))
 
 
 @get(
@@ -125,18 +122,13 @@ async def jwks(request: ApiRequest) -> Response[dict[str, Any]]:
     return Response(resources(request).access_tokens.jwks(), headers=headers)
 
 
-async def _counted(here: Resources, name: str, key: str, per_minute: int, *, strict: bool = False) -> dict[str, str]:
-    """Count one against a limit; the headers that tell of it. Raises TooManyRequests."""
-    return enforced(name, await here.limits.check(f"{name}:{key}", per_minute, strict=strict))
-
-
 @contextlib.asynccontextmanager
 async def _counting_failures(here: Resources, account: str) -> AsyncIterator[None]:
     """Count a failure before the password is looked at, or many guesses at once would slip through; take it back for a
     right password, and where nobody looked at it.
     """
     per_minute = here.settings.failed_logins_per_minute
-    await _counted(here, "failed-logins", account, per_minute, strict=True)
+    await counted(here, "failed-logins", account, per_minute, strict=True)
     try:
         yield
     except Unavailable:

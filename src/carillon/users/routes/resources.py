@@ -4,10 +4,14 @@ import hashlib
 import ipaddress
 from dataclasses import dataclass
 from typing import Final
+from uuid import UUID
 
-from carillon.kit.auth import Authenticator
+from carillon.clients.revocations import Revocations
+from carillon.kit.errors import Forbidden
 from carillon.kit.http.access import ApiRequest
-from carillon.kit.limits import Limits
+from carillon.kit.limits import Limits, enforced
+from carillon.kit.remembered_tokens import RememberedTokens
+from carillon.users.actions.authenticating import Identification
 from carillon.users.actions.changing import Actor
 from carillon.users.actions.looking_up import LookUps
 from carillon.users.domain.people import email_key
@@ -22,6 +26,7 @@ from carillon.users.store.devices import Devices
 from carillon.users.store.grants import GrantsStore
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
+from carillon.users.store.sessions import Sessions
 
 TAG: Final = "users"
 READ: Final = "users:read"
@@ -46,7 +51,10 @@ class Resources:
     passwords: Argon2Passwords
     access_tokens: AccessTokens
     limits: Limits
-    identify: Authenticator
+    identify: Identification
+    remembered: RememberedTokens
+    revocations: Revocations
+    sessions: Sessions
 
 
 def resources(request: ApiRequest) -> Resources:
@@ -57,6 +65,18 @@ def resources(request: ApiRequest) -> Resources:
 def actor(request: ApiRequest) -> Actor:
     """The caller as one who changes: themselves, or with `users:write` anybody."""
     return Actor(request.auth.caller_id, anyone=request.auth.may(WRITE), session_id=request.auth.session_id)
+
+
+def own_session(request: ApiRequest) -> UUID:
+    """The session of the caller; for routes that need LOGGED_IN."""
+    if request.auth.session_id is None:
+        raise Forbidden("This needs somebody who has logged in.")
+    return request.auth.session_id
+
+
+async def counted(here: Resources, name: str, key: str, per_minute: int, *, strict: bool = False) -> dict[str, str]:
+    """Count one against a limit; the headers that tell of it. Raises TooManyRequests."""
+    return enforced(name, await here.limits.check(f"{name}:{key}", per_minute, strict=strict))
 
 
 def client_address(request: ApiRequest) -> str:

@@ -1,14 +1,12 @@
-"""Passwords, sessions and opaque tokens: what a caller is known by, and what they may do."""
+"""Passwords and opaque tokens: what a caller is known by, and what they may do."""
 
 from datetime import datetime
 from uuid import UUID
 
 from carillon.kit.database import Database
-from carillon.kit.ids import uuid7
-from carillon.users.domain.tokens import Account, OpaqueToken, SessionState
-from carillon.users.store.changes import audit
+from carillon.users.domain.tokens import Account, OpaqueToken
 
-_PERMISSIONS = """
+PERMISSIONS = """
 ARRAY(
     SELECT p.name FROM users.user_roles ur
     JOIN users.role_permissions rp ON rp.role_id = ur.role_id
@@ -18,24 +16,14 @@ ARRAY(
 )
 """
 _ACCOUNT = f"""
-SELECT u.id, u.status, u.password_hash, u.token_version, {_PERMISSIONS} AS permissions
+SELECT u.id, u.status, u.password_hash, u.token_version, {PERMISSIONS} AS permissions
 FROM users.users u WHERE u.email_key = $1
 """  # noqa: S608 - made of constants
 # Only in the place of the hash that was compared: a password changed meanwhile stays changed.
 _RENEW = "UPDATE users.users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 RETURNING true"
-_BEGIN = "INSERT INTO users.sessions (id, user_id, expires_at) VALUES ($1, $2, now() + make_interval(secs => $3))"
-_DROP_ENDED = """
-DELETE FROM users.sessions WHERE id = ANY(ARRAY(
-    SELECT id FROM users.sessions WHERE expires_at < now() - make_interval(secs => $1) ORDER BY expires_at LIMIT $2
-)) RETURNING id
-"""
-_SESSION = """
-SELECT s.user_id, u.token_version FROM users.sessions s JOIN users.users u ON u.id = s.user_id
-WHERE s.id = $1 AND s.revoked_at IS NULL AND u.status = 'active'
-"""
 _OPAQUE = f"""
 SELECT t.secret_hash, coalesce(u.id, a.id) AS owner_id, coalesce(a.kind, 'user') AS kind, t.abilities,
-       CASE WHEN u.id IS NULL THEN a.permissions ELSE {_PERMISSIONS} END AS permissions, t.expires_at
+       CASE WHEN u.id IS NULL THEN a.permissions ELSE {PERMISSIONS} END AS permissions, t.expires_at
 FROM users.personal_access_tokens t
 LEFT JOIN users.users u ON u.id = t.user_id AND u.status = 'active'
 LEFT JOIN users.service_accounts a ON a.id = t.service_account_id AND a.disabled_at IS NULL
@@ -44,7 +32,7 @@ WHERE t.id = $1 AND t.revoked_at IS NULL AND t.expires_at > now() AND coalesce(u
 
 
 class Credentials:
-    """Accounts by address, sessions and tokens by id."""
+    """Accounts by address, tokens by id."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -58,22 +46,6 @@ class Credentials:
     async def renew_hash(self, user_id: UUID, *, kept: str, renewed: str) -> bool:
         """The same password in a newer hash; False where `kept` is no longer the hash."""
         return await self._database.fetchval(_RENEW, user_id, kept, renewed) is not None
-
-    async def begin_session(self, user_id: UUID, *, seconds: float) -> UUID:
-        session_id = uuid7()
-        async with self._database.transaction() as connection:
-            await connection.execute(_BEGIN, session_id, user_id, seconds)
-            await audit(connection, "signed_in", actor_id=user_id, subject_id=user_id)
-        return session_id
-
-    async def session(self, session_id: UUID) -> SessionState | None:
-        """None for a session that was ended, or whose user may no longer sign in."""
-        row = await self._database.fetchrow(_SESSION, session_id)
-        return None if row is None else SessionState(row["user_id"], row["token_version"])
-
-    async def drop_ended_sessions(self, *, older_than_seconds: float, limit: int) -> int:
-        """How many were dropped; at most `limit`."""
-        return len(await self._database.fetch(_DROP_ENDED, older_than_seconds, limit))
 
     async def opaque_token(self, token_id: UUID) -> OpaqueToken | None:
         """None for one that is unknown, revoked or expired, or whose owner is disabled."""

@@ -1,0 +1,100 @@
+"""Access tokens that are void before their time: what `users.events` told of sessions ended and versions raised."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from carillon.contracts.channels import USERS_EVENTS
+from carillon.contracts.users import LONGEST_ACCESS_SECONDS, UserChanged, event_of
+from carillon.kit.broker.port import Announced, Broker, Event, LinkLost
+from carillon.kit.remembered_tokens import RememberedTokens
+
+_log = structlog.get_logger()
+
+
+class Revocations:
+    """Has what is `remembered` of a caller verified anew, and says which access tokens are void all the same.
+
+    A revocation is kept for as long as an access token can live, and of the newest `capacity`: a token of one beyond
+    lives out its minutes.
+    """
+
+    def __init__(self, *, capacity: int = 100_000, clock: Callable[[], float] = time.monotonic) -> None:
+        self._remembered: list[RememberedTokens] = []
+        self._capacity = capacity
+        self._clock = clock
+        self._versions: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
+        self._sessions: OrderedDict[UUID, float] = OrderedDict()
+
+    def guard(self, *remembered: RememberedTokens) -> None:
+        """These are to forget what is revoked from now on."""
+        self._remembered.extend(remembered)
+
+    def note(self, change: UserChanged) -> None:
+        """What is verified from now on sees it."""
+        if not (change.tokens_changed or change.token_version is not None or change.ended_sessions):
+            return
+        now = self._clock()
+        if change.token_version is not None:
+            before = self._versions.pop(change.user_id, (0, now))[0]
+            self._versions[change.user_id] = (max(before, change.token_version), now)
+        for session_id in change.ended_sessions:
+            self._sessions.pop(session_id, None)
+            self._sessions[session_id] = now
+        self._drop(now - LONGEST_ACCESS_SECONDS)
+        for tokens in self._remembered:
+            tokens.forget_caller(change.user_id)
+
+    def link_down(self) -> None:
+        """Revocations are not heard of from now on."""
+        for tokens in self._remembered:
+            tokens.link_down()
+
+    def link_up(self) -> None:
+        """They are heard of again; those before may have been missed, so nothing that is remembered will do."""
+        for tokens in self._remembered:
+            tokens.link_up()
+
+    def void(self, user_id: UUID, session_id: UUID, version: int) -> bool:
+        """Whether an access token of this user, session and version was revoked."""
+        lowest = self._versions.get(user_id)
+        return session_id in self._sessions or (lowest is not None and version < lowest[0])
+
+    async def watch(self, broker: Broker) -> None:
+        """A loop: what is revoked anywhere is void here."""
+        self.link_down()
+        try:
+            async with broker.subscribe(USERS_EVENTS) as events:
+                async for event in events:
+                    self._hear(event)
+        finally:
+            self.link_down()
+
+    def __len__(self) -> int:
+        return len(self._versions) + len(self._sessions)
+
+    def _hear(self, event: Event) -> None:
+        if isinstance(event, LinkLost):
+            self.link_down()
+            return
+        if isinstance(event, Announced):
+            try:
+                changed = event_of(event.body)
+            except msgspec.DecodeError:
+                _log.warning("user_event_unreadable", size=len(event.body))
+            else:
+                if isinstance(changed, UserChanged):
+                    self.note(changed)
+                return
+        self.link_up()
+
+    def _drop(self, until: float) -> None:
+        versions, sessions = self._versions, self._sessions
+        while versions and (len(versions) > self._capacity or next(iter(versions.values()))[1] < until):
+            versions.popitem(last=False)
+        while sessions and (len(sessions) > self._capacity or next(iter(sessions.values())) < until):
+            sessions.popitem(last=False)
