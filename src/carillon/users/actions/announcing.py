@@ -1,5 +1,6 @@
 """Telling everybody who remembers a user that the user has changed."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 from uuid import UUID
@@ -11,6 +12,8 @@ from carillon.users.domain.events import WaitingEvent
 
 _log = structlog.get_logger()
 LEASE_SECONDS = 10.0
+ANNOUNCE_SECONDS = 2.0
+"""After that it is given back: other processes may have a better link to the broker."""
 BATCH = 100
 
 
@@ -50,7 +53,8 @@ async def announce_batch(outbox: Outbox, announcer: Announcer, *, outdate: Outda
     try:
         await outdate(_versions(claimed))
         for event in claimed:
-            await announcer.announce(event.topic, msgspec.json.encode(event.body))
+            async with asyncio.timeout(ANNOUNCE_SECONDS):
+                await announcer.announce(event.topic, msgspec.json.encode(event.body))
             told.append(event.event_id)
     finally:
         if told:
