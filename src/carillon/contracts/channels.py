@@ -12,6 +12,8 @@ LANES: tuple[Lane, ...] = get_args(Lane)
 
 STATUS_QUEUE = "status.queue"
 FAILED_QUEUE = "failed.queue"
+ERASURES_QUEUE = "erasures.gateway.queue"
+"""People who were erased, for the gateway to forget: durable, unlike what is announced."""
 USERS_EVENTS = "users.events"
 RETRY_DELAYS = (5.0, 30.0, 120.0, 600.0, 3600.0)
 
@@ -34,7 +36,7 @@ def topology(retry_delays: tuple[float, ...] = RETRY_DELAYS) -> Topology:
     """Everything that is declared on the broker, the same for every service."""
     return Topology(
         exchange="notifications.direct",
-        queues=(*(queue_of(channel, lane) for channel in CHANNELS for lane in LANES), STATUS_QUEUE),
+        queues=(*(queue_of(channel, lane) for channel in CHANNELS for lane in LANES), STATUS_QUEUE, ERASURES_QUEUE),
         dead_letter_queue=FAILED_QUEUE,
         retry_exchange="notifications.retry",
         retry_delays=retry_delays,

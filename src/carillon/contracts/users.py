@@ -164,3 +164,9 @@ def event_of(body: bytes) -> UserChanged | CategoryChanged:
         return msgspec.json.decode(body, type=UserChanged)
     except msgspec.ValidationError:
         return msgspec.json.decode(body, type=CategoryChanged)
+
+
+class UserErased(msgspec.Struct, frozen=True):
+    """Message of the queues of erasures, one for each service that keeps something on people: forget this one."""
+
+    user_id: UUID

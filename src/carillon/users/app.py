@@ -32,6 +32,7 @@ from carillon.users.providers.passwords import Argon2Passwords, open_passwords
 from carillon.users.providers.shared_people import SharedPeople, open_shared_people
 from carillon.users.providers.signing_keys import read_signing_keys
 from carillon.users.routes import (
+    administration,
     authentication,
     categories,
     contacts,
@@ -41,19 +42,24 @@ from carillon.users.routes import (
     preferences,
     roles,
     sessions,
+    suppressions,
 )
 from carillon.users.routes.resources import Resources
 from carillon.users.settings import UsersSettings
+from carillon.users.store.administration import Administration
 from carillon.users.store.categories import Categories
 from carillon.users.store.consent import ConsentHistory
 from carillon.users.store.credentials import Credentials
 from carillon.users.store.devices import Devices
+from carillon.users.store.exports import Exports
 from carillon.users.store.foundation import Foundation
 from carillon.users.store.grants import GrantsStore
+from carillon.users.store.lists import Lists
 from carillon.users.store.outbox import Outbox
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
 from carillon.users.store.sessions import Sessions
+from carillon.users.store.suppressions import Suppressions
 
 NAME = "users"
 PATHS = (
@@ -63,6 +69,8 @@ PATHS = (
     "/api/v1/roles",
     "/api/v1/permissions",
     "/api/v1/categories",
+    "/api/v1/audit_events",
+    "/api/v1/suppressions",
     "/.well-known",
     "/api/v1/.well-known",
 )
@@ -76,6 +84,8 @@ HANDLERS = [
     *authentication.HANDLERS,
     *sessions.HANDLERS,
     *roles.HANDLERS,
+    *administration.HANDLERS,
+    *suppressions.HANDLERS,
 ]
 
 
@@ -157,6 +167,10 @@ def _resources(
         devices=Devices(database),
         credentials=credentials,
         grants=GrantsStore(database),
+        administration=Administration(database),
+        exports=Exports(database),
+        lists=Lists(database),
+        suppressions=Suppressions(database),
         look_ups=look_ups,
         changes=Changes(look_ups, remembered),
         passwords=passwords,

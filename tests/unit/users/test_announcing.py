@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from carillon.kit.broker.port import BrokerUnavailable
+from carillon.kit.broker.port import BrokerUnavailable, Message
 from carillon.kit.ids import uuid7
 from carillon.users.actions.announcing import announce_batch
 from carillon.users.domain.events import WaitingEvent
@@ -17,8 +17,8 @@ class FakeOutbox:
     events: dict[UUID, WaitingEvent] = field(default_factory=dict)
     claimed: set[UUID] = field(default_factory=set)
 
-    def add(self) -> UUID:
-        event = WaitingEvent(uuid7(), "users.events", {"user_id": str(uuid7()), "version": 2})
+    def add(self, topic: str = "users.events") -> UUID:
+        event = WaitingEvent(uuid7(), topic, {"user_id": str(uuid7()), "version": 2})
         self.events[event.event_id] = event
         return event.event_id
 
@@ -41,12 +41,18 @@ class FakeOutbox:
 @dataclass
 class FakeAnnouncer:
     heard: list[bytes] = field(default_factory=list)
+    published: list[Message] = field(default_factory=list)
     fails_after: int = 10_000
 
     async def announce(self, topic: str, body: bytes) -> None:
         if len(self.heard) >= self.fails_after:
             raise BrokerUnavailable("away")
         self.heard.append(body)
+
+    async def publish(self, messages: Sequence[Message]) -> None:
+        if len(self.heard) >= self.fails_after:
+            raise BrokerUnavailable("away")
+        self.published += messages
 
 
 async def test_what_waits_is_announced_once_and_gone() -> None:
@@ -104,3 +110,23 @@ async def test_what_could_not_be_dropped_for_an_unforeseen_reason_is_announced_b
         await announce_batch(outbox, announcer, outdate=outdate)
 
     assert await announce_batch(outbox, announcer) == 1
+
+
+async def test_an_erasure_goes_to_its_durable_queue_and_to_no_topic() -> None:
+    outbox, announcer = FakeOutbox(), FakeAnnouncer()
+    event_id = outbox.add("erasures.gateway.queue")
+
+    assert await announce_batch(outbox, announcer) == 1
+
+    assert [(one.queue, one.message_id) for one in announcer.published] == [("erasures.gateway.queue", event_id)]
+    assert (announcer.heard, outbox.events) == ([], {})
+
+
+async def test_an_erasure_that_could_not_be_published_waits_in_the_outbox() -> None:
+    outbox, announcer = FakeOutbox(), FakeAnnouncer(fails_after=0)
+    event_id = outbox.add("erasures.gateway.queue")
+
+    with pytest.raises(BrokerUnavailable):
+        await announce_batch(outbox, announcer)
+
+    assert (list(outbox.events), outbox.claimed) == ([event_id], set())

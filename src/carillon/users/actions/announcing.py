@@ -8,6 +8,9 @@ from uuid import UUID
 import msgspec
 import structlog
 
+from carillon.contracts.channels import ERASURES_QUEUE
+from carillon.contracts.messages import CORRELATION_HEADER
+from carillon.kit.broker.port import Message
 from carillon.users.domain.events import WaitingEvent
 
 _log = structlog.get_logger()
@@ -15,6 +18,8 @@ LEASE_SECONDS = 10.0
 ANNOUNCE_SECONDS = 2.0
 """After that it is given back: other processes may have a better link to the broker."""
 BATCH = 100
+QUEUES = frozenset({ERASURES_QUEUE})
+"""Topics that are queues."""
 
 
 class Outbox(Protocol):
@@ -33,6 +38,8 @@ class Announcer(Protocol):
     """The part of the broker that this needs."""
 
     async def announce(self, topic: str, body: bytes) -> None: ...
+
+    async def publish(self, messages: Sequence[Message]) -> None: ...
 
 
 Outdate = Callable[[dict[UUID, int]], Awaitable[None]]
@@ -54,7 +61,7 @@ async def announce_batch(outbox: Outbox, announcer: Announcer, *, outdate: Outda
         await outdate(_versions(claimed))
         for event in claimed:
             async with asyncio.timeout(ANNOUNCE_SECONDS):
-                await announcer.announce(event.topic, msgspec.json.encode(event.body))
+                await _tell(event, announcer)
             told.append(event.event_id)
     finally:
         if told:
@@ -73,3 +80,13 @@ def _versions(events: Sequence[WaitingEvent]) -> dict[UUID, int]:
         user_id = UUID(body["user_id"])
         newest[user_id] = max(newest.get(user_id, 0), body["version"])
     return newest
+
+
+async def _tell(event: WaitingEvent, announcer: Announcer) -> None:
+    """What must not be missed goes to its queue, and is told once that is durable; the rest to whoever listens now."""
+    body = msgspec.json.encode(event.body)
+    if event.topic in QUEUES:
+        headers = {CORRELATION_HEADER: str(event.event_id)}
+        await announcer.publish([Message(event.topic, body, headers, event.event_id)])
+    else:
+        await announcer.announce(event.topic, body)

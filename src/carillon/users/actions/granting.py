@@ -130,7 +130,7 @@ async def delete_role(role_id: UUID, *, expected: Expected, by: Granter, ledger:
         check_version(role.version, expected)
         if role.seeded:
             raise SeededRole("This role came with Carillon: it stays.")
-        _check_held(role.permissions, by)
+        check_held(role.permissions, by)
         concerned = await change.touch_holders(role_id)
         await change.drop_role(role_id)
         await change.audit("role_deleted", actor_id=by.actor_id, subject_id=role_id, detail={"name": role.name})
@@ -151,7 +151,7 @@ async def assign_roles(
         differing = [role for role in roles if (role.name in had) != (role in wanted)]
         if not differing:
             return before
-        _check_held({name for role in differing for name in role.permissions}, by)
+        check_held({name for role in differing for name in role.permissions}, by)
         if any(role.name == ADMIN and role not in wanted for role in differing) and await change.is_last_admin(user_id):
             raise LastAdministrator
         await change.give_roles(user_id, [role.role_id for role in wanted])
@@ -201,7 +201,7 @@ async def _grants(change: Change, user_id: UUID, expected: Expected) -> Grants:
 
 async def _check_permissions(change: Change, names: Collection[str], by: Granter) -> None:
     _check_known("permissions", names, (one.name for one in await change.permissions()))
-    _check_held(names, by)
+    check_held(names, by)
 
 
 def _check_known(field: str, names: Collection[str], known: Any) -> None:
@@ -210,7 +210,8 @@ def _check_known(field: str, names: Collection[str], known: Any) -> None:
         raise Invalid(f"{field}: unknown: {', '.join(unknown)}", details=problems)
 
 
-def _check_held(names: Collection[str], by: Granter) -> None:
+def check_held(names: Collection[str], by: Granter) -> None:
+    """Raises CannotGrant."""
     if missing := not_held(names, by.holds):
         raise CannotGrant(missing)
 

@@ -67,6 +67,7 @@ class Search:
     status: Status | None = None
     email: str | None = None
     name: str | None = None
+    role: str | None = None
 
 
 def address(text: str) -> Address:

@@ -1,28 +1,24 @@
 """Users seen: oneself, one, many; their language; and contacts made by those who write to them."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 import msgspec
 from litestar import Response
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody
 
 from carillon.contracts.templates import Language
 from carillon.kit.http.access import SIGNED_IN, ApiRequest, owner_or
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.conditions import etag
-from carillon.kit.http.envelope import Envelope, page_of
+from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.changing import change_locale
 from carillon.users.actions.joining import ensure_contact
-from carillon.users.domain.people import Search, User, email_key
-from carillon.users.domain.preferences import Status
+from carillon.users.domain.people import User
 from carillon.users.errors import UnknownUser
 from carillon.users.routes.authentication import Email, Name
 from carillon.users.routes.resources import READ, TAG, WRITE, actor, resources
-
-_LITERAL = QueryParameter(max_length=320, pattern=r"^[^\x00]*$", description="Part of it, in any case")
 
 
 class ContactWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,20 +59,6 @@ async def patch_user(request: ApiRequest, user_id: FromPath[UUID], data: JSONBod
     return Envelope(user, "changed")
 
 
-@endpoint("GET", "/users", needs=READ, says="Users, the newest first", tag=TAG)
-async def list_users(
-    request: ApiRequest,
-    page: Annotated[int, QueryParameter(ge=1, le=1_000_000)] = 1,
-    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
-    email: Annotated[str | None, _LITERAL] = None,
-    name: Annotated[str | None, _LITERAL] = None,
-    status: FromQuery[Status | None] = None,
-) -> Envelope[Sequence[User]]:
-    search = Search(status=status, email=None if email is None else email_key(email), name=name)
-    users, total = await resources(request).people.page(search, limit=limit, offset=(page - 1) * limit)
-    return page_of(users, total=total, limit=limit, page=page)
-
-
 @endpoint(
     "POST", "/contacts", needs=WRITE, says="Find a person by e-mail address, or make one without a password",
     status=201, also=(200,), answers=Envelope[User], tag=TAG,
@@ -101,4 +83,4 @@ async def _seen(request: ApiRequest, user_id: UUID) -> Answer[Envelope[User]]:
     return Answer(Envelope(user), headers=etag(user.version))
 
 
-HANDLERS = [me, one_user, patch_user, list_users, put_contact]
+HANDLERS = [me, one_user, patch_user, put_contact]

@@ -19,14 +19,18 @@ from carillon.users.loops import Changes
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.passwords import Argon2Passwords
 from carillon.users.settings import UsersSettings
+from carillon.users.store.administration import Administration
 from carillon.users.store.categories import Categories
 from carillon.users.store.consent import ConsentHistory
 from carillon.users.store.credentials import Credentials
 from carillon.users.store.devices import Devices
+from carillon.users.store.exports import Exports
 from carillon.users.store.grants import GrantsStore
+from carillon.users.store.lists import Lists
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
 from carillon.users.store.sessions import Sessions
+from carillon.users.store.suppressions import Suppressions
 
 TAG: Final = "users"
 READ: Final = "users:read"
@@ -46,6 +50,10 @@ class Resources:
     devices: Devices
     credentials: Credentials
     grants: GrantsStore
+    administration: Administration
+    exports: Exports
+    lists: Lists
+    suppressions: Suppressions
     look_ups: LookUps
     changes: Changes
     passwords: Argon2Passwords

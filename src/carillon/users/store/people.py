@@ -1,4 +1,4 @@
-"""Users: made, found, listed."""
+"""Users: made, found."""
 
 from uuid import UUID
 
@@ -6,32 +6,21 @@ from carillon.contracts.preferences import Choices
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
 from carillon.users.domain.devices import NewDevice
-from carillon.users.domain.people import NewPerson, Search, User
+from carillon.users.domain.people import NewPerson, User
 from carillon.users.domain.preferences import ChangeSource, ChannelChoices
 from carillon.users.store.changes import audit, touch
 from carillon.users.store.consent import remember
 from carillon.users.store.devices import give, lock_for_token
 
-_USER = """
+USER = """
 SELECT u.id AS user_id, u.name, u.email, d.token AS push_token, p.email AS takes_email, p.push AS takes_push, u.status,
        u.locale, u.timezone, u.attributes, u.version, u.created_at, u.updated_at
 FROM users.users u
 JOIN users.notification_preferences p ON p.user_id = u.id
 LEFT JOIN users.devices d ON d.user_id = u.id AND d.is_push_token AND d.invalid_at IS NULL
 """
-_VISIBLE = f"{_USER} WHERE u.id = $1 AND (u.id = $2 OR $3) AND u.status <> 'erased'"
-_BY_EMAIL = f"{_USER} WHERE u.email_key = $1"
-# strpos and not LIKE: what is searched for is text, in which % and _ mean themselves.
-_MATCHING = """
-u.status <> 'erased' AND ($1::text IS NULL OR u.status = $1) AND ($2::text IS NULL OR strpos(u.email_key, $2) > 0)
-AND ($3::text IS NULL OR strpos(lower(u.name), lower($3)) > 0)
-"""
-_COUNT = f"SELECT count(*) FROM users.users u WHERE {_MATCHING}"  # noqa: S608 - made of constants
-_PAGE = f"""
-{_USER} WHERE u.id = ANY(ARRAY(
-    SELECT u.id FROM users.users u WHERE {_MATCHING} ORDER BY u.id DESC LIMIT $4 OFFSET $5
-)) ORDER BY u.id DESC
-"""  # noqa: S608 - made of constants
+_VISIBLE = f"{USER} WHERE u.id = $1 AND (u.id = $2 OR $3) AND u.status <> 'erased'"
+_BY_EMAIL = f"{USER} WHERE u.email_key = $1"
 _INSERT = """
 WITH made AS (
     INSERT INTO users.users (id, name, email, email_key, password_hash, attributes, locale)
@@ -51,7 +40,7 @@ _SET_LOCALE = "UPDATE users.users SET locale = $2 WHERE id = $1"
 
 
 class People:
-    """Users by id, by address, by page."""
+    """Users by id, by address."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -73,7 +62,7 @@ class People:
             choices = Choices(email=person.choices.email, push=person.choices.push)
             source = _SOURCES.get(action, "import")
             await remember(connection, user_id, choices, source=source, actor_id=actor_id or user_id, version=1)
-            return await _visible(connection, user_id)
+            return await visible(connection, user_id)
 
     async def set_locale(self, user_id: UUID, locale: str | None, *, actor_id: UUID, anyone: bool) -> User | None:
         """None when there is none, or none that `actor_id` may change."""
@@ -82,7 +71,7 @@ class People:
             if touched is None:
                 return None
             await connection.execute(_SET_LOCALE, user_id, locale)
-            return await _visible(connection, user_id)
+            return await visible(connection, user_id)
 
     async def user(self, user_id: UUID, *, seen_by: UUID, sees_all: bool) -> User | None:
         """None when there is none, or none that `seen_by` may see."""
@@ -93,16 +82,8 @@ class People:
         row = await self._database.fetchrow(_BY_EMAIL, email_key)
         return None if row is None else user_of(row)
 
-    async def page(self, search: Search, *, limit: int, offset: int) -> tuple[list[User], int]:
-        """The newest first, and how many there are in all."""
-        filters = (search.status, search.email, search.name)
-        async with self._database.transaction() as connection:
-            total: int = await connection.fetchval(_COUNT, *filters)
-            rows = await connection.fetch(_PAGE, *filters, limit, offset)
-        return [user_of(row) for row in rows], total
 
-
-async def _visible(connection: Connection, user_id: UUID) -> User:
+async def visible(connection: Connection, user_id: UUID) -> User:
     row = await connection.fetchrow(_VISIBLE, user_id, user_id, True)
     assert row is not None, "the row was written in this transaction"
     return user_of(row)

@@ -106,6 +106,7 @@ INDEXES = (
     "CREATE INDEX one_time_tokens_of_user ON users.one_time_tokens (user_id, purpose)",
     "CREATE INDEX one_time_tokens_by_end ON users.one_time_tokens (expires_at)",
     "CREATE INDEX idempotency_keys_by_age ON users.idempotency_keys (created_at)",
+    "CREATE INDEX audit_events_of_actor ON users.audit_events (actor_id, id)",
     "CREATE INDEX audit_events_by_action ON users.audit_events (action, id)",
 )
 
