@@ -10,7 +10,7 @@ from carillon.clients.authentication import Callers
 from carillon.clients.own_token import own_token
 from carillon.clients.templates import TemplatesClient
 from carillon.clients.users import UsersClient
-from carillon.contracts.channels import STATUS_QUEUE, topology
+from carillon.contracts.channels import ERASURES_QUEUE, STATUS_QUEUE, topology
 from carillon.contracts.rendering import CompiledTemplates
 from carillon.gateway.actions.accept import Acceptor, flusher
 from carillon.gateway.actions.dry_run import Rehearsal
@@ -19,10 +19,11 @@ from carillon.gateway.actions.measure import keep_measured
 from carillon.gateway.actions.ports import Contacts, Templates
 from carillon.gateway.actions.prepare import keep_prepared, prepare
 from carillon.gateway.actions.relay import Relaying, relay
-from carillon.gateway.consumer import reports_handler
+from carillon.gateway.consumer import erasures_handler, reports_handler
 from carillon.gateway.routes import ROUTES, Gateway
 from carillon.gateway.settings import GatewaySettings
 from carillon.gateway.store.acceptances import Acceptances
+from carillon.gateway.store.erasures import Erasures
 from carillon.gateway.store.notifications import Notifications
 from carillon.gateway.store.outbox import Outbox
 from carillon.gateway.store.partitions import Partitions
@@ -165,6 +166,9 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
                     reports_handler(reports),
                     size=settings.recorder_batch,
                     in_flight=settings.recorder_in_flight,
+                ),
+                "erasures": lambda: world.broker.consume(
+                    ERASURES_QUEUE, erasures_handler(Erasures(database)), size=20, in_flight=1
                 ),
                 "partitions": lambda: keep_prepared(Partitions(database)),
                 "measure": lambda: keep_measured(outbox, world.broker),

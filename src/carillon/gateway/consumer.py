@@ -1,12 +1,14 @@
-"""Messages of `status.queue`: decode, record, answer with an outcome for each."""
+"""Messages of `status.queue` and of the queue of erasures: decode, call one action, an outcome for each."""
 
 from collections.abc import Sequence
 
 import msgspec
 import structlog
 
-from carillon.contracts.channels import STATUS_QUEUE
+from carillon.contracts.channels import ERASURES_QUEUE, STATUS_QUEUE
 from carillon.contracts.messages import DeliveriesReported, DeliveryReported
+from carillon.contracts.users import UserErased
+from carillon.gateway.actions.forget import ErasureStore, forget
 from carillon.gateway.actions.ports import ReportStore
 from carillon.gateway.actions.record import record
 from carillon.gateway.errors import RowsRefused
@@ -17,6 +19,7 @@ from carillon.kit.telemetry.metrics import MESSAGES
 _log = structlog.get_logger()
 
 _REST = 5.0
+_UNTIL_SENT = 60.0
 _decoder = msgspec.json.Decoder(DeliveriesReported)
 
 
@@ -28,10 +31,34 @@ def reports_handler(store: ReportStore) -> Handler:
         readable = [reports for reports in decoded if reports is not None]
         outcomes = iter(await _recorded(readable, store))
         answered = [DeadLetter("undecodable") if reports is None else next(outcomes) for reports in decoded]
-        _count(answered)
+        _count(answered, STATUS_QUEUE)
         return answered
 
     return handle
+
+
+def erasures_handler(store: ErasureStore) -> Handler:
+    """Done once everything is forgotten; what is still being sent is looked at again."""
+
+    async def handle(deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
+        answered = [await _forgotten(delivery, store) for delivery in deliveries]
+        _count(answered, ERASURES_QUEUE)
+        return answered
+
+    return handle
+
+
+async def _forgotten(delivery: Delivery, store: ErasureStore) -> Outcome:
+    try:
+        user_id = msgspec.json.decode(delivery.body, type=UserErased).user_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        _log.warning("erasure_undecodable", message_id=str(delivery.message_id))
+        return DeadLetter("undecodable")
+    try:
+        return Done() if await forget(user_id, store) else RetryAfter(_UNTIL_SENT, "notifications_pending")
+    except Unavailable as error:
+        _log.warning("erasure_waits", reason=error.message)
+        return RetryAfter(_REST, "database_away")
 
 
 async def _recorded(messages: Sequence[Sequence[DeliveryReported]], store: ReportStore) -> Sequence[Outcome]:
@@ -61,9 +88,9 @@ def _without_nul(body: bytes) -> bytes:
     return body.replace(rb"\u0000", rb"\ufffd")
 
 
-def _count(outcomes: Sequence[Outcome]) -> None:
+def _count(outcomes: Sequence[Outcome], queue: str) -> None:
     for outcome in outcomes:
-        MESSAGES.labels("gateway", STATUS_QUEUE, _WORDS[type(outcome)]).inc()
+        MESSAGES.labels("gateway", queue, _WORDS[type(outcome)]).inc()
 
 
 _WORDS: dict[type, str] = {Done: "done", RetryAfter: "retried", DeadLetter: "dead"}

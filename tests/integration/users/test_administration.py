@@ -195,7 +195,6 @@ async def test_an_export_holds_everything_and_no_secret(api: UsersApi, sql: asyn
     assert {"user_registered", "signed_in"} <= {event["action"] for event in held["audit_events"]}
     assert len(held["sessions"]) == 1
     text = json.dumps(held)
-    assert not any(word in text for word in ("argon2", "secret", "refresh", 'hash"')) or "refreshed_at" in text
     assert "argon2" not in text
     assert not any(key.endswith(("_hash", "_salt", "secret")) for part in held.values() for key in _keys(part))
     assert answer.headers["Cache-Control"] == "no-store"

@@ -1,0 +1,36 @@
+"""What is personal in the notifications of somebody who was erased: metadata, what providers said, details of steps."""
+
+from uuid import UUID
+
+from carillon.kit.database import Database
+
+# A step keeps its reason, a word of ours, unless a provider's call-back gave it.
+_SCRUB = """
+WITH bite AS MATERIALIZED (
+    SELECT id, status FROM gateway.notifications WHERE user_id = $1 AND id > $2
+    ORDER BY id LIMIT $3 FOR NO KEY UPDATE
+), scrubbed AS (
+    UPDATE gateway.notifications SET metadata = NULL, error = NULL
+    WHERE id = ANY(ARRAY(SELECT id FROM bite)) AND (metadata IS NOT NULL OR error IS NOT NULL)
+), steps AS (
+    UPDATE gateway.notification_events
+    SET detail = NULL, reason = CASE WHEN detail->>'source' = 'call_back' THEN NULL ELSE reason END
+    WHERE notification_id = ANY(ARRAY(SELECT id FROM bite)) AND detail IS NOT NULL
+)
+SELECT id, status = 'pending' AS pending FROM bite
+"""
+
+
+class Erasures:
+    """In bites, so that no statement takes long; doing it again does no harm."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def scrub(self, user_id: UUID, *, bite: int) -> int:
+        """How many of the user's notifications have not ended, so that more may still be written about them."""
+        after, pending = UUID(int=0), 0
+        while rows := await self._database.fetch(_SCRUB, user_id, after, bite):
+            after = max(row["id"] for row in rows)
+            pending += sum(row["pending"] for row in rows)
+        return pending
