@@ -100,7 +100,7 @@ async def test_who_is_erased_leaves_nothing_but_a_hash(api: UsersApi, sql: async
         await api.call("GET", f"{path}/contact?channel=email", token=worker),
     ):
         assert (answer.status, answer.body["error"]) == (404, "user_not_found")
-    left = await _mentions(sql, ada["user_id"], ("ada", "lovelace", "pt-br"))
+    left = await _mentions(sql, ada["user_id"], ("lovelace", "@example", "adas-device", "pt-br", "asked for it"))
     assert left == [], "nothing personal is left in any table"
     row = await sql.fetchrow("SELECT * FROM users.users WHERE id = $1", ada["user_id"])
     assert (row["status"], row["name"], row["email_key"], row["password_hash"]) == ("erased", "", None, None)
