@@ -3,7 +3,7 @@
 import os
 import sys
 
-from benchmarks import lookups, notifications
+from benchmarks import lookup, notifications
 from benchmarks.platforms import machine
 
 COUNT = int(os.environ.get("COUNT", "5000"))
@@ -20,10 +20,13 @@ def main() -> None:
     print(
         f"{machine()}; {os.cpu_count()} cores shared by everything, the load generator included; {COUNT} notifications"
     )
+    if "lookup" in sys.argv[1:]:
+        show("Look-ups, the users service on one core", lookup.measure(COUNT * 8))
+        return
     show("One process, PostgreSQL broker", notifications.measure("embedded", COUNT))
     show("Five processes, RabbitMQ", notifications.measure("rabbitmq", COUNT))
     show("Accepting alone, RabbitMQ", notifications.measure_accepting(COUNT))
-    show("Look-ups", lookups.measure(COUNT * 4))
+    show("Look-ups, the users service on one core", lookup.measure(COUNT * 8))
 
 
 main()

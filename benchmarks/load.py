@@ -1,20 +1,25 @@
-"""A load generator on plain sockets: kept connections, one request in flight on each, as fast as answers come."""
+"""A load generator on plain sockets, cheap enough to leave the machine to what is measured: kept connections, one
+request in flight on each."""
 
 import asyncio
+import contextlib
+import random
+import select
+import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import cast
 
 
 @dataclass
 class Result:
-    """What a run saw; `latencies` in seconds."""
+    """What a run saw; `latencies` and `cpu`, the generator's own, in seconds."""
 
     seconds: float
     statuses: Counter[int]
     latencies: list[float] = field(repr=False)
+    cpu: float = 0.0
 
     @property
     def count(self) -> int:
@@ -30,69 +35,105 @@ class Result:
         return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-class _Connection(asyncio.Protocol):
-    """Sends the next request as soon as the last answer is whole."""
+class _Connections:
+    """Idle ones to send on, and busy ones to hear from. Latencies count from `since`, not from the sending."""
 
-    def __init__(self, requests: Iterator[bytes], result: Result, done: Callable[[], None]) -> None:
-        self._requests, self._result, self._done = requests, result, done
-        self._buffer = b""
-        self._sent = 0.0
-        self._transport: asyncio.Transport | None = None
+    def __init__(self, host: str, port: int, count: int) -> None:
+        self.statuses: Counter[int] = Counter()
+        self.latencies: list[float] = []
+        self.idle = [socket.create_connection((host, port), 10) for _ in range(count)]
+        self._known = {each.fileno(): each for each in self.idle}
+        self._since = dict.fromkeys(self._known, 0.0)
+        self._parts = dict.fromkeys(self._known, b"")
+        self._poll = select.epoll()
+        for number, each in self._known.items():
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._poll.register(number, select.EPOLLIN)
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)
-        self._next()
+    @property
+    def busy(self) -> int:
+        return len(self._known) - len(self.idle)
 
-    def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head, separator, rest = self._buffer.partition(b"\r\n\r\n")
-        if not separator:
+    def send(self, request: bytes, since: float) -> None:
+        connection = self.idle.pop()
+        self._since[connection.fileno()] = since
+        connection.sendall(request)
+
+    def hear(self, seconds: float) -> None:
+        """Take the answers that are there, after waiting up to `seconds` for the first."""
+        if not select.select([self._poll], [], [], seconds)[0]:  # epoll itself would round up to milliseconds
             return
-        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n", 1)[0])
-        if len(rest) < length:
-            return
-        self._buffer = rest[length:]
-        self._result.statuses[int(head[9:12])] += 1
-        self._result.latencies.append(time.perf_counter() - self._sent)
-        self._next()
+        for number, _ in self._poll.poll(0):
+            data = self._parts[number] + self._known[number].recv(1 << 16)
+            assert data, "the server has closed a connection"
+            end = data.find(b"\r\n\r\n") + 4
+            at = data.find(b"content-length: ", 0, end) + 16
+            if end > 3 and len(data) == end + int(data[at : data.index(b"\r", at)]):
+                self.statuses[int(data[9:12])] += 1
+                self.latencies.append(time.perf_counter() - self._since[number])
+                self._parts[number] = b""
+                self.idle.append(self._known[number])
+            else:
+                self._parts[number] = data
 
-    def connection_lost(self, _exc: Exception | None) -> None:
-        self._done()
-
-    def _next(self) -> None:
-        assert self._transport is not None
-        request = next(self._requests, None)
-        if request is None:
-            self._transport.close()
-            return
-        self._sent = time.perf_counter()
-        self._transport.write(request)
+    def close(self) -> None:
+        self._poll.close()
+        for each in self._known.values():
+            each.close()
 
 
-async def run(host: str, port: int, requests: Iterator[bytes], *, connections: int) -> Result:
-    """Send every request; return when the last answer is there."""
-    result = Result(0, Counter(), [])
-    left, over = connections, asyncio.Event()
+@contextlib.contextmanager
+def _measured(host: str, port: int, connections: int) -> Iterator[tuple[_Connections, Result]]:
+    wires = _Connections(host, port, connections)
+    result = Result(0, wires.statuses, wires.latencies)
+    try:
+        started, cpu = time.perf_counter(), time.thread_time()
+        yield wires, result
+        result.seconds, result.cpu = time.perf_counter() - started, time.thread_time() - cpu
+    finally:
+        wires.close()
 
-    def done() -> None:
-        nonlocal left
-        left -= 1
-        if not left:
-            over.set()
 
-    loop = asyncio.get_running_loop()
-    started = time.perf_counter()
-    for _ in range(connections):
-        await loop.create_connection(lambda: _Connection(requests, result, done), host, port)
-    async with asyncio.timeout(300):
-        await over.wait()
-    result.seconds = time.perf_counter() - started
+def closed(host: str, port: int, requests: Iterator[bytes], *, connections: int) -> Result:
+    """A closed loop: each connection asks again as soon as it is answered, until there are no more requests."""
+    with _measured(host, port, connections) as (wires, result):
+        for request in requests:
+            while not wires.idle:
+                wires.hear(30)
+            wires.send(request, time.perf_counter())
+        while wires.busy:
+            wires.hear(30)
     return result
 
 
-def request(method: str, path: str, *, host: str, token: str, body: bytes = b"") -> bytes:
+def opened(host: str, port: int, requests: Sequence[bytes], *, rate: float, connections: int) -> Result:
+    """An open loop: arrivals drawn beforehand (Poisson, `rate` a second), whatever the answers do; each latency counts
+    from the moment at which its request was due."""
+    dice, due, arrivals = random.Random(1), 0.0, []
+    for _ in requests:
+        due += dice.expovariate(rate)
+        arrivals.append(due)
+    with _measured(host, port, connections) as (wires, result):
+        started = time.perf_counter()
+        for request, arrival in zip(requests, arrivals, strict=True):
+            while (wait := started + arrival - time.perf_counter()) > 0 or not wires.idle:
+                wires.hear(max(wait, 0) if wires.idle else 30)
+            wires.send(request, started + arrival)
+        while wires.busy:
+            wires.hear(30)
+    return result
+
+
+async def run(host: str, port: int, requests: Iterator[bytes], *, connections: int) -> Result:
+    """A closed loop, for those who have an event loop to attend to."""
+    return await asyncio.to_thread(closed, host, port, requests, connections=connections)
+
+
+def request(method: str, path: str, *, host: str, token: str = "", body: bytes = b"") -> bytes:
     """A whole HTTP/1.1 request."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n"
+    if token:
+        head += f"Authorization: Bearer {token}\r\n"
     if body:
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return head.encode() + b"\r\n" + body

@@ -20,6 +20,7 @@ from carillon.kit.http.front_door import front_door
 from carillon.kit.http.protocol import EnvelopeProtocol
 from carillon.kit.http.shortcut import Answering
 from carillon.kit.http.system import HealthCheck
+from carillon.kit.telemetry.loop_lag import watch_loop
 from carillon.kit.telemetry.metrics import LOOP_RESTARTS
 
 _log = structlog.get_logger()
@@ -95,6 +96,7 @@ async def serve(
         app = front_door([(service, running[service.name]) for service in services])
         shortcuts = [shortcut for each in running.values() for shortcut in each.shortcuts]
         async with http_server(app, listening, shortcuts=shortcuts):
+            lag = asyncio.create_task(watch_loop(), name="loop_lag")
             loops = [
                 asyncio.create_task(_kept(s, n, loop), name=f"{s}.{n}")
                 for s, r in running.items()
@@ -108,6 +110,7 @@ async def serve(
                 await stop.wait()
             finally:  # whatever ends us, nobody works on with closed resources
                 await _drain(loops, hurry)
+                lag.cancel()
 
 
 @contextlib.contextmanager

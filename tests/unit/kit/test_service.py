@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from carillon.kit.http.edge import Receive, Scope, Send
 from carillon.kit.http.shortcut import Answering
 from carillon.kit.http.system import HealthCheck
 from carillon.kit.service import Running, Service, bind, serve
+from carillon.kit.telemetry.metrics import LOOP_LAG
 from tests.support.waiting import eventually
 
 
@@ -239,3 +241,17 @@ async def test_shortcuts_work_behind_the_front_door() -> None:
 
     assert said == ["quick", "ok"]
     assert [entry for entry in diary.entries if "asked" in entry] == ["bells asked /v1/bells/long"]
+
+
+async def test_the_loops_lag_is_measured_while_a_service_runs() -> None:
+    def lag() -> float:
+        return sum(s.value for family in LOOP_LAG.collect() for s in family.samples if s.name.endswith("_sum"))
+
+    async with running(service(Diary(), "bells")):
+        before = lag()
+
+        def held_up() -> bool:
+            time.sleep(0.3)  # what no callback should do
+            return lag() > before + 0.1
+
+        await eventually(held_up)

@@ -20,6 +20,9 @@ LOOP_RESTARTS = Counter(
     "carillon_loop_restarts_total", "Background loops restarted after a failure", ["service", "loop"]
 )
 FILL_WAITS = Counter("carillon_cache_fill_waits_total", "Fills that waited for others to end first", ["service"])
+LOOP_LAG = Histogram(
+    "carillon_event_loop_lag_seconds", "How late a timer of the event loop comes, looked at every 50 ms", buckets=_QUICK
+)
 CACHE_READS = Counter("carillon_cache_reads_total", "Look-ups in a cache, by result", ["service", "cache", "result"])
 
 
