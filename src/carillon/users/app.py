@@ -40,6 +40,7 @@ from carillon.users.routes import (
     history,
     people,
     preferences,
+    profile,
     roles,
     sessions,
     suppressions,
@@ -58,6 +59,7 @@ from carillon.users.store.lists import Lists
 from carillon.users.store.outbox import Outbox
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
+from carillon.users.store.profiles import Profiles
 from carillon.users.store.sessions import Sessions
 from carillon.users.store.suppressions import Suppressions
 
@@ -76,6 +78,7 @@ PATHS = (
 )
 HANDLERS = [
     *people.HANDLERS,
+    *profile.HANDLERS,
     *preferences.HANDLERS,
     *history.HANDLERS,
     *categories.HANDLERS,
@@ -161,6 +164,7 @@ def _resources(
     return Resources(
         settings=settings,
         people=People(database),
+        profiles=Profiles(database),
         preferences=store,
         consent=ConsentHistory(database),
         categories=rules,

@@ -138,18 +138,3 @@ async def test_a_contact_brings_a_language_only_when_new(api: UsersApi) -> None:
     found = await api.call("POST", "/v1/contacts", token=admin, body={**body, "locale": "fr"})
 
     assert (made.status, made.data["locale"], found.status, found.data["locale"]) == (201, "de", 200, "de")
-
-
-async def test_a_language_that_is_none_is_refused_and_somebody_elses_is_not_to_be_found(
-    api: UsersApi, sql: asyncpg.Connection
-) -> None:
-    ada, token = await api.someone()
-    bob, _ = await api.someone()
-
-    for body in ({"locale": "pt_BR"}, {"locale": ""}, {"locale": "x" * 99}, {}, {"name": "Eve"}):
-        refused = await api.call("PATCH", f"/v1/users/{ada['user_id']}", token=token, body=body)
-        assert refused.status == 422, body
-    other = await api.call("PATCH", f"/v1/users/{bob['user_id']}", token=token, body={"locale": "de"})
-
-    assert (other.status, other.body["error"]) == (404, "user_not_found")
-    assert await sql.fetchval("SELECT count(*) FROM users.outbox") == 0

@@ -1,4 +1,4 @@
-"""Changes of preferences and locale; each is announced after its commit, and forgotten here at once."""
+"""Changes of preferences and profile; each is announced after its commit, and forgotten here at once."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from uuid import UUID
 from carillon.contracts.preferences import Choices
 from carillon.users.domain.people import User
 from carillon.users.domain.preferences import Preferences
+from carillon.users.domain.profile import ProfilePatch, checked_patch
 from carillon.users.errors import UnknownUser
 
 
@@ -26,10 +27,18 @@ class PreferencesKeeper(Protocol):
     ) -> Preferences | None: ...
 
 
-class LocaleKeeper(Protocol):
+class ProfileKeeper(Protocol):
     """Answers None for a user that there is not, or that `actor_id` may not change."""
 
-    async def set_locale(self, user_id: UUID, locale: str | None, *, actor_id: UUID, anyone: bool) -> User | None: ...
+    async def change(
+        self,
+        user_id: UUID,
+        patch: ProfilePatch,
+        *,
+        actor_id: UUID,
+        anyone: bool,
+        expected: Collection[int] | None = None,
+    ) -> User | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +73,18 @@ async def change_preferences(
     return kept
 
 
-async def change_locale(
-    user_id: UUID, locale: str | None, *, by: Actor, keeper: LocaleKeeper, changed: Changed
+async def change_profile(
+    user_id: UUID,
+    patch: ProfilePatch,
+    *,
+    expected: Collection[int] | None = None,
+    by: Actor,
+    keeper: ProfileKeeper,
+    changed: Changed,
 ) -> User:
-    """Raises UnknownUser."""
-    user = await keeper.set_locale(user_id, locale, actor_id=by.actor_id, anyone=by.anyone)
+    """`expected`: versions that the writer insists on. Raises UnknownUser, Invalid, PreconditionFailed."""
+    checked = checked_patch(patch)
+    user = await keeper.change(user_id, checked, actor_id=by.actor_id, anyone=by.anyone, expected=expected)
     if user is None:
         raise UnknownUser
     changed(user_id)

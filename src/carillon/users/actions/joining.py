@@ -8,6 +8,7 @@ from carillon.kit.errors import Unavailable
 from carillon.users.domain.passwords import check_password
 from carillon.users.domain.people import NewPerson, User, address, checked_attributes
 from carillon.users.domain.preferences import ChannelChoices
+from carillon.users.domain.profile import checked_timezone
 from carillon.users.errors import EmailTaken, RegistrationClosed
 
 RegistrationMode = Literal["open", "closed"]
@@ -39,6 +40,7 @@ class Joining:
     push_token: str | None
     preferences: ChannelChoices | None
     locale: str | None
+    timezone: str | None = None
 
 
 async def register(joining: Joining, *, people: People, passwords: Hasher, mode: RegistrationMode) -> User:
@@ -55,6 +57,7 @@ async def register(joining: Joining, *, people: People, passwords: Hasher, mode:
         push_token=joining.push_token,
         attributes={},
         locale=joining.locale,
+        timezone=joining.timezone and checked_timezone(joining.timezone),
     )
     made = await people.add(person, actor_id=None, action="user_registered")
     if made is None:

@@ -13,9 +13,12 @@ from email_validator import EmailNotValidError, validate_email
 from carillon.kit.errors import invalid
 from carillon.users.domain.preferences import ChannelChoices, Status
 
-# Control characters (CR and LF among them), and the marks that turn the direction of text.
-_UNSEEN = r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
-ONE_LINE = rf"\A *[^\s{_UNSEEN}][^{_UNSEEN}]*\Z"
+# Control characters (CR and LF among them), the marks that turn the direction of text, and what has neither width nor
+# meaning in a name: two names that look alike are to be alike. The joiners U+200C and U+200D are letters' business in
+# Persian and the scripts of India, so they may stand within a name; they do not make one.
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+_JOINERS = r"\u200c\u200d"
+ONE_LINE = rf"\A *[^\s{_UNSEEN}{_JOINERS}][^{_UNSEEN}]*\Z"
 _MOST_ATTRIBUTES_BYTES = 16_384
 _DEEPEST_ATTRIBUTES = 20
 _UNKEEPABLE = re.compile(r"[\x00\ud800-\udfff]")
@@ -58,6 +61,7 @@ class NewPerson:
     push_token: str | None
     attributes: dict[str, Any]
     locale: str | None
+    timezone: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

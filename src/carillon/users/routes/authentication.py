@@ -9,6 +9,7 @@ from litestar import Response, get
 from litestar.params import JSONBody
 from msgspec import Meta
 
+from carillon.contracts.quiet_hours import TimezoneName
 from carillon.contracts.templates import Language
 from carillon.contracts.users import Introspection, PushToken, TokenToIntrospect
 from carillon.kit.errors import Unavailable
@@ -58,6 +59,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             "push_token": "fcm-token",
             "preferences": {"email": True, "push": False},
             "locale": "pt-BR",
+            "timezone": "America/Sao_Paulo",
         },
     )
 
@@ -67,6 +69,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     push_token: PushToken | None = None
     preferences: ChannelChoices | None = None
     locale: Language | None = None
+    timezone: TimezoneName | None = None
 
 
 class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -86,7 +89,9 @@ async def register_user(request: ApiRequest, data: JSONBody[Registration]) -> Re
     here = resources(request)
     per_minute = here.settings.registrations_per_minute
     headers = await counted(here, "registrations", client_address(request), per_minute, strict=True)
-    joining = Joining(data.name, data.email, data.password, data.push_token, data.preferences, data.locale)
+    joining = Joining(
+        data.name, data.email, data.password, data.push_token, data.preferences, data.locale, data.timezone
+    )
     user = await register(joining, people=here.people, passwords=here.passwords, mode=here.settings.registration)
     return Response(Envelope(user, "registered"), status_code=201, headers=headers)
 

@@ -1,4 +1,4 @@
-"""Users seen: oneself, one, many; their language; and contacts made by those who write to them."""
+"""Users seen: oneself, one, many; and contacts made by those who write to them."""
 
 from typing import Any, ClassVar
 from uuid import UUID
@@ -13,12 +13,11 @@ from carillon.kit.http.answer import Answer
 from carillon.kit.http.conditions import etag
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.routing import endpoint
-from carillon.users.actions.changing import change_locale
 from carillon.users.actions.joining import ensure_contact
 from carillon.users.domain.people import User
 from carillon.users.errors import UnknownUser
 from carillon.users.routes.authentication import Email, Name
-from carillon.users.routes.resources import READ, TAG, WRITE, actor, resources
+from carillon.users.routes.resources import READ, TAG, WRITE, resources
 
 
 class ContactWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,14 +33,6 @@ class ContactWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     locale: Language | None = None
 
 
-class PartOfUser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Body of PATCH, which takes the locale alone for now: the language to write in; null is the default one."""
-
-    EXAMPLES: ClassVar[Any] = ({"locale": "pt-BR"}, {"locale": None})
-
-    locale: Language | None
-
-
 @endpoint("GET", "/users/me", needs=SIGNED_IN, says="The user whose token this is", errors=(404,), tag=TAG)
 async def me(request: ApiRequest) -> Answer[Envelope[User]]:
     return await _seen(request, request.auth.caller_id)
@@ -50,13 +41,6 @@ async def me(request: ApiRequest) -> Answer[Envelope[User]]:
 @endpoint("GET", "/users/{user_id:uuid}", needs=owner_or(READ), says="One user", errors=(404,), tag=TAG)
 async def one_user(request: ApiRequest, user_id: FromPath[UUID]) -> Answer[Envelope[User]]:
     return await _seen(request, user_id)
-
-
-@endpoint("PATCH", "/users/{user_id:uuid}", needs=owner_or(WRITE), says="Change the locale", errors=(404,), tag=TAG)
-async def patch_user(request: ApiRequest, user_id: FromPath[UUID], data: JSONBody[PartOfUser]) -> Envelope[User]:
-    here = resources(request)
-    user = await change_locale(user_id, data.locale, by=actor(request), keeper=here.people, changed=here.changes)
-    return Envelope(user, "changed")
 
 
 @endpoint(
@@ -83,4 +67,4 @@ async def _seen(request: ApiRequest, user_id: UUID) -> Answer[Envelope[User]]:
     return Answer(Envelope(user), headers=etag(user.version))
 
 
-HANDLERS = [me, one_user, patch_user, put_contact]
+HANDLERS = [me, one_user, put_contact]

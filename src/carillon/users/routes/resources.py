@@ -29,6 +29,7 @@ from carillon.users.store.grants import GrantsStore
 from carillon.users.store.lists import Lists
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
+from carillon.users.store.profiles import Profiles
 from carillon.users.store.sessions import Sessions
 from carillon.users.store.suppressions import Suppressions
 
@@ -44,6 +45,7 @@ class Resources:
 
     settings: UsersSettings
     people: People
+    profiles: Profiles
     preferences: PreferencesStore
     consent: ConsentHistory
     categories: Categories

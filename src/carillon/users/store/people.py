@@ -8,7 +8,7 @@ from carillon.kit.ids import uuid7
 from carillon.users.domain.devices import NewDevice
 from carillon.users.domain.people import NewPerson, User
 from carillon.users.domain.preferences import ChangeSource, ChannelChoices
-from carillon.users.store.changes import audit, touch
+from carillon.users.store.changes import audit
 from carillon.users.store.consent import remember
 from carillon.users.store.devices import give, lock_for_token
 
@@ -23,8 +23,8 @@ _VISIBLE = f"{USER} WHERE u.id = $1 AND (u.id = $2 OR $3) AND u.status <> 'erase
 _BY_EMAIL = f"{USER} WHERE u.email_key = $1"
 _INSERT = """
 WITH made AS (
-    INSERT INTO users.users (id, name, email, email_key, password_hash, attributes, locale)
-    VALUES ($1, $2, $3, $4, $5, $6, $9)
+    INSERT INTO users.users (id, name, email, email_key, password_hash, attributes, locale, timezone)
+    VALUES ($1, $2, $3, $4, $5, $6, $9, $10)
     ON CONFLICT (email_key) DO NOTHING RETURNING id
 ), preferences AS (
     INSERT INTO users.notification_preferences (user_id, email, push) SELECT id, $7, $8 FROM made
@@ -36,7 +36,6 @@ SELECT id FROM made
 """
 # How somebody became known is how they first agreed.
 _SOURCES: dict[str, ChangeSource] = {"user_registered": "registration", "contact_made": "contact"}
-_SET_LOCALE = "UPDATE users.users SET locale = $2 WHERE id = $1"
 
 
 class People:
@@ -51,6 +50,7 @@ class People:
             user_id: UUID | None = await connection.fetchval(
                 _INSERT, uuid7(), person.name, person.address.shown, person.address.key, person.password_hash,
                 person.attributes, person.choices.email, person.choices.push, person.locale,
+                person.timezone,
             )  # fmt: skip
             if user_id is None:
                 return None
@@ -64,15 +64,6 @@ class People:
             await remember(connection, user_id, choices, source=source, actor_id=actor_id or user_id, version=1)
             return await visible(connection, user_id)
 
-    async def set_locale(self, user_id: UUID, locale: str | None, *, actor_id: UUID, anyone: bool) -> User | None:
-        """None when there is none, or none that `actor_id` may change."""
-        async with self._database.transaction() as connection:
-            touched = await touch(connection, user_id, actor_id=actor_id, anyone=anyone, action="locale_changed")
-            if touched is None:
-                return None
-            await connection.execute(_SET_LOCALE, user_id, locale)
-            return await visible(connection, user_id)
-
     async def user(self, user_id: UUID, *, seen_by: UUID, sees_all: bool) -> User | None:
         """None when there is none, or none that `seen_by` may see."""
         row = await self._database.fetchrow(_VISIBLE, user_id, seen_by, sees_all)
@@ -84,6 +75,7 @@ class People:
 
 
 async def visible(connection: Connection, user_id: UUID) -> User:
+    """One that was written in this transaction, or is locked by it."""
     row = await connection.fetchrow(_VISIBLE, user_id, user_id, True)
     assert row is not None, "the row was written in this transaction"
     return user_of(row)

@@ -1,0 +1,64 @@
+"""What people say of themselves: changed in part, by themselves or by who may write to users."""
+
+from typing import Any, ClassVar
+from uuid import UUID
+
+import msgspec
+from litestar.params import FromPath, JSONBody
+from msgspec import UNSET, UnsetType
+
+from carillon.contracts.quiet_hours import TimezoneName
+from carillon.contracts.templates import Language
+from carillon.kit.http.access import ApiRequest, owner_or
+from carillon.kit.http.answer import Answer
+from carillon.kit.http.conditions import IfMatch, etag, expected_versions
+from carillon.kit.http.envelope import Envelope
+from carillon.kit.http.routing import endpoint
+from carillon.users.actions.changing import change_profile
+from carillon.users.domain.people import User
+from carillon.users.domain.profile import ProfilePatch
+from carillon.users.routes.authentication import Name
+from carillon.users.routes.resources import TAG, WRITE, actor, resources
+
+
+class PartOfUser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of PATCH, a JSON merge patch (RFC 7396): what is absent stays, null takes away, also within `attributes`."""
+
+    EXAMPLES: ClassVar[Any] = (
+        {"name": "Ada King", "locale": "pt-BR", "timezone": "Europe/Lisbon"},
+        {"attributes": {"plan": "pro", "trial": None}},
+        {"locale": None},
+    )
+
+    name: Name | UnsetType = UNSET
+    locale: Language | UnsetType | None = UNSET
+    timezone: TimezoneName | UnsetType | None = UNSET
+    attributes: dict[str, Any] | UnsetType | None = UNSET
+
+
+@endpoint(
+    "PATCH", "/users/{user_id:uuid}",
+    needs=owner_or(WRITE), says="Change name, locale, time zone, attributes", errors=(404, 412), tag=TAG,
+)  # fmt: skip
+async def patch_user(
+    request: ApiRequest, user_id: FromPath[UUID], data: JSONBody[PartOfUser], if_match: IfMatch = None
+) -> Answer[Envelope[User]]:
+    here = resources(request)
+    patch = ProfilePatch(
+        name=data.name if data.name is UNSET else data.name.strip(),
+        locale=data.locale,
+        timezone=data.timezone,
+        attributes=data.attributes,
+    )
+    user = await change_profile(
+        user_id,
+        patch,
+        expected=expected_versions(if_match),
+        by=actor(request),
+        keeper=here.profiles,
+        changed=here.changes,
+    )
+    return Answer(Envelope(user, "changed"), headers=etag(user.version))
+
+
+HANDLERS = [patch_user]
