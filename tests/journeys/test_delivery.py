@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -98,6 +99,34 @@ async def test_an_opt_out_between_two_notifications_is_honoured(client: Client, 
     before = len(smtp.to(user["email"]))
     assert await suppressed()
     assert len(smtp.to(user["email"])) == before
+
+
+async def test_quiet_hours_hold_a_message_until_they_end_unless_its_category_is_urgent(
+    client: Client, smtp: FakeSmtp
+) -> None:
+    user = await client.register()
+    url = f"{client.platform.users}/api/v1/users/{user['user_id']}/preferences"
+    now = datetime.now(UTC)
+    hours = {"start": f"{now - timedelta(hours=1):%H:%M}", "end": f"{now + timedelta(hours=2):%H:%M}"}
+    quiet = await client.call("PATCH", url, token=client.admin, json={"quiet_hours": {**hours, "timezone": "UTC"}})
+    assert quiet.status == 200
+    news, account = await client.publish(), await client.publish(category="account")
+
+    held = (await client.notify(user["user_id"], news)).data["notification_id"]
+    urgent = (await client.notify(user["user_id"], account)).data["notification_id"]
+
+    assert (await client.settled(urgent))["status"] == "delivered"
+
+    async def waits() -> bool:
+        return bool((await client.notification(held))["stage"] == "scheduled")
+
+    await eventually(waits, within=20, says="the worker found the quiet hours")
+    assert "waiting" in await client.kinds(held)
+    assert len(smtp.to(user["email"])) == 1
+    told = await client.call(
+        "GET", f"{client.platform.gateway}/api/v1/notifications/{held}/explain", token=client.application
+    )
+    assert "It waits for the end of the user's quiet hours." in [reason["sentence"] for reason in told.data["reasons"]]
 
 
 async def test_provider_down_is_retried_and_delivered(client: Client, smtp: FakeSmtp) -> None:

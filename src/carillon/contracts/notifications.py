@@ -147,7 +147,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
-    """What would happen to a request if it were sent now; `rendered` only where every variable is there."""
+    """What would happen to a request if it were sent now; `rendered` only where every variable is there.
+
+    `waits_until`: the end of the user's quiet hours, in which it would be held.
+    """
 
     outcome: Literal["sent", "suppressed", "failed", "replayed"]
     reason: str | None
@@ -157,6 +160,7 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     language: str | None
     missing_variables: list[str]
     rendered: Content | None
+    waits_until: datetime | None = None
 
 
 class StatusReported(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

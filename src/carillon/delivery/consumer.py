@@ -11,7 +11,7 @@ from carillon.contracts.channels import Lane, queue_of
 from carillon.contracts.messages import DeliveryRequested
 from carillon.delivery.actions.deliver import deliver
 from carillon.delivery.actions.tools import Tools, Work
-from carillon.kit.broker.port import Broker, DeadLetter, Delivery, Done, Outcome
+from carillon.kit.broker.port import REASON_HEADER, Broker, DeadLetter, Delivery, Done, Outcome
 from carillon.kit.telemetry.metrics import MESSAGES
 
 _log = structlog.get_logger()
@@ -57,7 +57,7 @@ class LaneConsumer:
         if request.channel != self._tools.channel.name:
             _log.error("message_of_another_channel", queue=self._queue, channel=request.channel)
             return DeadLetter("wrong_channel")
-        return Work(request, self._lane, delivery.delivery_count)
+        return Work(request, self._lane, delivery.delivery_count, delivery.headers.get(REASON_HEADER))
 
     def _account(self, outcomes: Sequence[Outcome], seconds: float) -> None:
         counts = Counter(type(outcome).__name__ for outcome in outcomes)

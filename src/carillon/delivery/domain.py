@@ -1,11 +1,12 @@
 """Pure types and decisions of a delivery: what a provider may answer, what a claim may find, whether to try again."""
 
 import re
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Literal
 
-from carillon.contracts.users import LayerVerdict
+from carillon.contracts.quiet_hours import quiet_seconds, quiet_until
+from carillon.contracts.users import Contact, LayerVerdict
 from carillon.kit.broker.port import DeadLetter, RetryAfter
 
 
@@ -114,11 +115,20 @@ class Retrying:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Nothing was tried; look again in `delay` seconds. A `silent` one adds no line to the timeline."""
+    """Nothing was tried; look again in `delay` seconds. A `silent` one adds no line to the timeline.
+
+    `until`: nothing is to be expected before, however often it is looked at again.
+    """
 
     reason: str
     delay: float
     silent: bool = False
+    until: datetime | None = None
+
+    @property
+    def mark(self) -> str:
+        """What travels with the message, so that the same wait is known again."""
+        return self.reason if self.until is None else f"{self.reason}:{self.until.timestamp():.0f}"
 
 
 Ending = Delivered | Suppressed | Undeliverable | Retrying | Waiting
@@ -169,6 +179,36 @@ def patience(seen_before: int, *, chance: float, at_least: float | None = None) 
 def rung(delay: float, ladder: tuple[float, ...]) -> float:
     """How long `delay` may really take on a broker whose delays come in rungs."""
     return min((step for step in ladder if step >= delay), default=max((delay, *ladder)))
+
+
+def pause(seconds: float, ladder: tuple[float, ...]) -> float:
+    """How long to rest of `seconds` in one go: never past them, but for what is left below the lowest rung."""
+    fitting = [step for step in ladder if step <= seconds]
+    return max(fitting) if fitting else min(ladder, default=seconds)
+
+
+LONGEST_DEFERRAL = 7 * 86_400.0
+"""How much of a notification's age quiet hours excuse at most."""
+
+
+def deferral(contact: Contact, now: datetime, ladder: tuple[float, ...], *, last: str | None) -> Waiting | None:
+    """The wait for the end of the quiet hours, in goes that the ladder has; None where nothing hinders. `last` is the
+    mark of the wait before: the same one again is silent."""
+    if contact.urgent or contact.quiet_hours is None:
+        return None
+    until = quiet_until(contact.quiet_hours, None, now)
+    if until is None:
+        return None
+    waiting = Waiting("quiet_hours", pause((until - now).total_seconds(), ladder), until=until)
+    return replace(waiting, silent=waiting.mark == last)
+
+
+def deferred(contact: Contact, since: datetime, now: datetime) -> float:
+    """The seconds since then that do not count as age: they were quiet."""
+    if contact.urgent or contact.quiet_hours is None:
+        return 0.0
+    earliest = max(since, now - timedelta(seconds=4 * LONGEST_DEFERRAL))
+    return min(LONGEST_DEFERRAL, quiet_seconds(contact.quiet_hours, None, earliest, now))
 
 
 _LANGUAGE = re.compile(r"[a-zA-Z]{2,3}(-[a-zA-Z0-9]{2,8}){0,3}")

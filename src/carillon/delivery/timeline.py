@@ -53,7 +53,7 @@ def report_of(request: DeliveryRequested, trail: Trail, ending: Ending, told: To
         reason=own.reason if not isinstance(ending, Delivered) else None,
         error=clean(ending.error) if isinstance(ending, Undeliverable | Retrying) and ending.error else None,
         attempts=attempt,
-        next_expected_at=None if delay is None else _no_later(delay, told),
+        next_expected_at=None if delay is None else _no_later(ending, delay, told),
         steps=[*(() if isinstance(ending, Waiting) else _walked(request, trail, attempt)), own],
     )
 
@@ -69,7 +69,7 @@ def _standing(ending: Ending) -> tuple[Status, Stage | None, int]:
         case Retrying():
             return "pending", "retrying", rank_of_retry(ending.attempt)
         case Waiting():
-            return "pending", "retrying", rank_of_retry(0)
+            return "pending", "scheduled" if ending.until else "retrying", rank_of_retry(0)
 
 
 def _own_step(generation: int, ending: Ending, now: datetime) -> Step:
@@ -107,7 +107,9 @@ def _own_step(generation: int, ending: Ending, now: datetime) -> Step:
                 detail=detail,
             )
         case Waiting():
-            return Step(key=f"{generation}.0.waiting.{ending.reason}", kind="waiting", at=now, reason=ending.reason)
+            detail = {"until": ending.until.isoformat()} if ending.until else None
+            key = f"{generation}.0.waiting.{ending.mark}"
+            return Step(key=key, kind="waiting", at=now, reason=ending.reason, detail=detail)
 
 
 def _said(verdict: LayerVerdict) -> dict[str, Any]:
@@ -139,7 +141,9 @@ def _walked(request: DeliveryRequested, trail: Trail, attempt: int) -> list[Step
     ]
 
 
-def _no_later(delay: float, told: Told) -> datetime:
+def _no_later(ending: Ending, delay: float, told: Told) -> datetime:
+    if isinstance(ending, Waiting) and ending.until is not None:
+        return ending.until + timedelta(seconds=min(told.ladder, default=0.0) + told.slack)
     return told.now + timedelta(seconds=rung(delay, told.ladder) + told.slack)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 from carillon.contracts.channels import queue_of
+from carillon.contracts.quiet_hours import QuietHours
 from carillon.kit.broker.port import REASON_HEADER, Message
 from carillon.kit.database import open_database
 from carillon.kit.http.client import ServiceUnavailable
@@ -97,6 +99,42 @@ async def test_whoever_opts_out_while_their_message_waits_gets_nothing(neighbour
             return neighbours.status(request) == "suppressed"
 
         await eventually(suppressed)
+
+
+async def test_a_message_rests_in_quiet_hours_uses_up_no_attempt_and_goes_out_when_they_end(
+    neighbours: House,
+) -> None:
+    sleeper, other = neighbours.person("ada@example.com"), neighbours.person("bob@example.com")
+    awake, now = neighbours.people[sleeper], datetime.now(UTC)
+    quiet = QuietHours(f"{now - timedelta(hours=1):%H:%M}", f"{now + timedelta(hours=2):%H:%M}", "UTC")
+    neighbours.people[sleeper] = msgspec.structs.replace(awake, quiet_hours=quiet)
+    held, urgent = neighbours.request(sleeper), neighbours.request(other)
+    async with neighbours.worker(max_attempts=1, contact_fresh_seconds=3600):
+        await neighbours.publish(held, urgent)
+        await eventually(lambda: neighbours.told(held, "pending"))
+        await eventually(lambda: neighbours.status(urgent) == "delivered")
+        looks = neighbours.questions
+
+        async def looked_at_again() -> bool:
+            await neighbours.announce(sleeper)
+            return neighbours.questions > looks + 2
+
+        await eventually(looked_at_again, within=20, says="the rest is longer than the longest rung")
+        assert [mail.recipient for mail in neighbours.smtp.mails] == ["bob@example.com"]
+
+        neighbours.people[sleeper] = awake
+
+        async def delivered() -> bool:
+            await neighbours.announce(sleeper)
+            return neighbours.status(held) == "delivered"
+
+        await eventually(delivered, within=20)
+
+    (waiting,), (ended,) = neighbours.told(held, "pending"), neighbours.told(held, "delivered")
+    assert (waiting.stage, waiting.reason, [step.kind for step in waiting.steps]) == (
+        "scheduled", "quiet_hours", ["waiting"],
+    )  # fmt: skip
+    assert ended.attempts == 1
 
 
 async def test_while_the_provider_is_down_messages_are_retried_and_then_delivered_once(neighbours: House) -> None:

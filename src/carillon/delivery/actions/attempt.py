@@ -69,7 +69,7 @@ async def _not_sent(
 ) -> Ending:
     if isinstance(answer, Failed) and answer.unknown and ready.at_most_once:
         answer = Refused("outcome_unknown", answer.error)
-    age = work.age(tools.now())
+    age = work.age(tools.now()) - ready.deferred
     decision = decide(answer, granted.attempt, tools.policy, chance=tools.chance(), age=age)
     told = replace(claim, reason=clean(decision.reason), error=clean(answer.error) or None)
     if isinstance(decision, DeadLetter):

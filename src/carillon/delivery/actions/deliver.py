@@ -63,7 +63,7 @@ async def _recalled(
     doubtful = {
         number: (work.request.notification_id, work.request.generation)
         for number, (work, step) in enumerate(zip(batch, prepared, strict=True))
-        if work.seen_before and isinstance(step, Suppressed | Undeliverable)
+        if work.seen_before and (isinstance(step, Suppressed | Undeliverable) or _put_off(step))
     }
     if not doubtful:
         return prepared
@@ -79,6 +79,10 @@ async def _recalled(
         if key in sent:
             endings[number] = _delivered(sent[key])
     return endings
+
+
+def _put_off(step: Prepared | Ending) -> bool:
+    return isinstance(step, Waiting) and step.until is not None
 
 
 async def _claimed(
@@ -162,7 +166,7 @@ async def _told(work: Work, trail: Trail, ending: Ending, tools: Tools) -> Outco
         await tools.reports(report_of(work.request, trail, ending, told))
     except BrokerError as error:
         _log.warning("report_not_published", error=type(error).__name__)
-        if not isinstance(outcome, RetryAfter):
+        if not isinstance(outcome, RetryAfter) or _put_off(ending):  # the next time it is not to be silent
             return RetryAfter(patience(work.seen_before, chance=tools.chance()), "report_not_published")
     return outcome
 
@@ -173,8 +177,10 @@ def _outcome(ending: Ending) -> Outcome:
             return Done()
         case Undeliverable():
             return DeadLetter(ending.reason)
-        case Retrying() | Waiting():
+        case Retrying():
             return RetryAfter(ending.delay, ending.reason)
+        case Waiting():
+            return RetryAfter(ending.delay, ending.mark)
 
 
 def _log_ending(work: Work, ending: Ending) -> None:

@@ -1,13 +1,24 @@
 """Prepare a message: who is it for, did they agree, what does it say. Nothing is claimed or sent here."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from carillon.contracts.rendering import MissingVariable, RenderFailed, render_content
 from carillon.contracts.templates import PublishedTemplate
 from carillon.contracts.users import Contact
 from carillon.delivery.actions.tools import Tools, Work
-from carillon.delivery.domain import Ending, Refused, Suppressed, Undeliverable, Waiting, language_of, patience
+from carillon.delivery.domain import (
+    LONGEST_DEFERRAL,
+    Ending,
+    Refused,
+    Suppressed,
+    Undeliverable,
+    Waiting,
+    deferral,
+    deferred,
+    language_of,
+    patience,
+)
 from carillon.delivery.providers import Route
 from carillon.delivery.timeline import Trail
 from carillon.kit.cache import Found
@@ -21,6 +32,8 @@ class Prepared:
     item: Any
     route: Route
     at_most_once: bool
+    deferred: float = 0.0
+    """Seconds of the request's age that were quiet hours."""
 
 
 class _Away(Exception):
@@ -34,10 +47,10 @@ class _Away(Exception):
 
 async def prepare(work: Work, trail: Trail, tools: Tools) -> Prepared | Ending:
     """The message as the provider gets it, or the ending that it has come to already."""
-    if work.age(tools.now()) > tools.policy.give_up:
+    if await _overdue(work, tools):
         return Undeliverable("gave_up", "it could not be delivered in time")
     try:
-        contact = await _contact(work, trail, tools)
+        contact = await _recipient(work, trail, tools)
         if not isinstance(contact, Contact):
             return contact
         template = await _template(work, contact, tools)
@@ -46,7 +59,30 @@ async def prepare(work: Work, trail: Trail, tools: Tools) -> Prepared | Ending:
         return Waiting(f"{away.service}_away", delay)
     if template is None:
         return Undeliverable("template_not_found", f"no version of {work.request.template_code} is published")
-    return _routed(_composed(work, contact, template, trail, tools), template, tools)
+    step = _routed(_composed(work, contact, template, trail, tools), template, tools)
+    if isinstance(step, Prepared):
+        return replace(step, deferred=deferred(contact, work.request.accepted_at, tools.now()))
+    return step
+
+
+async def _overdue(work: Work, tools: Tools) -> bool:
+    """Too old, not counting the quiet hours of whoever it is for; where nobody can tell of those, too old it is."""
+    late = work.age(tools.now()) - tools.policy.give_up
+    if not 0 < late <= LONGEST_DEFERRAL:
+        return late > 0
+    try:
+        contact = await _contact(work, Trail(), tools)
+    except _Away:
+        return True
+    return not isinstance(contact, Contact) or late > deferred(contact, work.request.accepted_at, tools.now())
+
+
+async def _recipient(work: Work, trail: Trail, tools: Tools) -> Contact | Ending:
+    """Whom to reach, if they agreed and are not to be left alone at this hour."""
+    contact = await _contact(work, trail, tools)
+    if not isinstance(contact, Contact):
+        return contact
+    return deferral(contact, tools.now(), tools.limits.ladder, last=work.last_reason) or contact
 
 
 async def _contact(work: Work, trail: Trail, tools: Tools) -> Contact | Undeliverable | Suppressed:

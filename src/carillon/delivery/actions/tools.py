@@ -48,11 +48,13 @@ class Tools:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One message in hand. `seen_before` is the broker's hint at how often it was handed out."""
+    """One message in hand. `seen_before` is the broker's hint at how often it was handed out, `last_reason` why it was
+    put off the last time."""
 
     request: DeliveryRequested
     lane: Lane
     seen_before: int
+    last_reason: str | None = None
 
     def age(self, now: datetime) -> float:
         """Seconds since acceptance."""

@@ -1,12 +1,14 @@
 """Dry run: what would happen to a request, decided and rendered as it would be, with nothing written."""
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from carillon.contracts.notifications import Forecast, NotificationRequested
+from carillon.contracts.quiet_hours import quiet_until
 from carillon.contracts.rendering import CompiledTemplates, RenderFailed, missing_variables, render_content
 from carillon.contracts.templates import Content, PublishedTemplate
 from carillon.contracts.users import Contact
@@ -50,6 +52,7 @@ async def dry_run(asked: NotificationRequested, rehearsal: Rehearsal, *, caller_
         outcome=outcome,
         reason=reason,
         decision=contact.decision,
+        waits_until=_waits_until(contact) if outcome == "sent" else None,
         template_version=template.version,
         language=template.language,
         missing_variables=rendering.missing,
@@ -101,6 +104,12 @@ def _outcome(contact: Contact, rendering: _Rendering) -> tuple[str, str | None]:
     if rendering.missing:
         return "failed", f"Missing variables: {', '.join(rendering.missing)}"
     return ("failed", rendering.failure) if rendering.failure else ("sent", None)
+
+
+def _waits_until(contact: Contact) -> datetime | None:
+    if contact.urgent or contact.quiet_hours is None:
+        return None
+    return quiet_until(contact.quiet_hours, None, datetime.now(UTC))
 
 
 def _forecast(acceptance: Acceptance, **known: Any) -> Forecast:

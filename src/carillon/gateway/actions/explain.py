@@ -26,6 +26,7 @@ _SAYS: Mapping[StepKind, str] = {
     "cancelled": "It was cancelled before it was sent",
     "expired": "Its time ran out before it could be sent",
 }
+_WAITS: Mapping[str | None, str] = {"quiet_hours": "It waits for the end of the user's quiet hours"}
 _ENDED: Mapping[str, str] = {
     "delivered": "It reached the user's provider.",
     "failed": "It did not reach the user.",
@@ -68,11 +69,12 @@ def _because(*words: str | None) -> str:
 def _reason(step: TimelineStep) -> Reason:
     whom = f" by {step.provider}" if step.provider else ""
     which = f" (attempt {step.attempt}{whom})" if step.attempt else f" ({step.provider})" if step.provider else ""
-    why = f": {step.reason.rstrip('.')}" if step.reason else ""
+    says = _WAITS.get(step.reason, _SAYS[step.kind]) if step.kind == "waiting" else _SAYS[step.kind]
+    why = f": {step.reason.rstrip('.')}" if step.reason and step.reason not in _WAITS else ""
     told = {"reason": step.reason, "attempt": step.attempt, "provider": step.provider, **(step.detail or {})}
     return Reason(
         kind=step.kind,
         at=step.at,
-        sentence=f"{_SAYS[step.kind]}{which}{why}.",
+        sentence=f"{says}{which}{why}.",
         detail={name: value for name, value in told.items() if value is not None},
     )
