@@ -36,7 +36,7 @@ class CategoryGiven(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         str, Meta(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*(?!\n)$", description="One line of text")
     ]
     allowed: Annotated[bool, Meta(description="Whether it is sent to those who have not chosen")] = True
-    required_channels: Annotated[list[Channel], Meta(max_length=2)] = []
+    required_channels: Annotated[list[Channel], Meta(max_length=2, extra_json_schema={"uniqueItems": True})] = []
     urgent: Annotated[bool, Meta(description="Not held up by quiet hours")] = False
 
 
