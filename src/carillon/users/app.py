@@ -24,8 +24,9 @@ from carillon.kit.settings import SettingsError
 from carillon.users.actions.authenticating import Identification
 from carillon.users.actions.founding import found
 from carillon.users.actions.looking_up import LookUps
+from carillon.users.actions.noting import TokensUsed
 from carillon.users.domain.people import Address, address
-from carillon.users.loops import Changes, announce, listen, tidy
+from carillon.users.loops import Changes, announce, listen, note_used, tidy
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.installation import Installation, ensure_signing_key
 from carillon.users.providers.passwords import Argon2Passwords, open_passwords
@@ -33,6 +34,7 @@ from carillon.users.providers.shared_people import SharedPeople, open_shared_peo
 from carillon.users.providers.signing_keys import read_signing_keys
 from carillon.users.routes import (
     administration,
+    applications,
     authentication,
     categories,
     contacts,
@@ -44,10 +46,12 @@ from carillon.users.routes import (
     roles,
     sessions,
     suppressions,
+    tokens,
 )
 from carillon.users.routes.resources import Resources
 from carillon.users.settings import UsersSettings
 from carillon.users.store.administration import Administration
+from carillon.users.store.applications import Applications
 from carillon.users.store.categories import Categories
 from carillon.users.store.consent import ConsentHistory
 from carillon.users.store.credentials import Credentials
@@ -56,6 +60,7 @@ from carillon.users.store.exports import Exports
 from carillon.users.store.foundation import Foundation
 from carillon.users.store.grants import GrantsStore
 from carillon.users.store.lists import Lists
+from carillon.users.store.opaque_tokens import OpaqueTokens
 from carillon.users.store.outbox import Outbox
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
@@ -68,6 +73,7 @@ PATHS = (
     "/api/v1/users",
     "/api/v1/auth",
     "/api/v1/contacts",
+    "/api/v1/applications",
     "/api/v1/roles",
     "/api/v1/permissions",
     "/api/v1/categories",
@@ -86,6 +92,8 @@ HANDLERS = [
     *contacts.HANDLERS,
     *authentication.HANDLERS,
     *sessions.HANDLERS,
+    *tokens.HANDLERS,
+    *applications.HANDLERS,
     *roles.HANDLERS,
     *administration.HANDLERS,
     *suppressions.HANDLERS,
@@ -137,6 +145,7 @@ async def _open(settings: UsersSettings) -> AsyncIterator[Running]:
         here = _resources(settings, database, access_tokens, passwords, limits, shared)
         yield _running(here, database, broker)
         await here.look_ups.drain()
+        await here.used.flush(here.tokens)
 
 
 def _resources(
@@ -158,7 +167,8 @@ def _resources(
         shared=shared,
     )
     credentials, sessions, revocations = Credentials(database), Sessions(database), Revocations()
-    identify = Identification(credentials, sessions, access_tokens, void=revocations.void)
+    used = TokensUsed()
+    identify = Identification(credentials, sessions, access_tokens, void=revocations.void, used=used)
     remembered = RememberedTokens(identify, service=NAME, seconds=settings.remembered_token_seconds)
     revocations.guard(remembered)
     return Resources(
@@ -184,6 +194,9 @@ def _resources(
         remembered=remembered,
         revocations=revocations,
         sessions=sessions,
+        tokens=OpaqueTokens(database),
+        used=used,
+        applications=Applications(database),
     )
 
 
@@ -203,6 +216,7 @@ def _running(here: Resources, database: Database, broker: Broker) -> Running:
     )
     loops = {
         "announce": partial(announce, Outbox(database), broker, here.changes),
+        "note_used": partial(note_used, here.used, here.tokens),
         "tidy": partial(tidy, here.sessions),
         "listen": partial(listen, broker, here.look_ups, here.revocations),
     }

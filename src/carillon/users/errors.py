@@ -174,3 +174,48 @@ class UnknownSession(NotFound):
 
     def __init__(self) -> None:
         super().__init__("You have no such session, or it has ended.")
+
+
+class UnknownToken(NotFound):
+    """No token of this id that works, or none of this owner."""
+
+    code = "token_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such token here, or it was revoked.")
+
+
+class TooManyTokens(Conflict):
+    """As many tokens as one owner may have."""
+
+    code = "too_many_tokens"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"One owner has at most {most} tokens: revoke one first.")
+
+
+class UnknownApplication(NotFound):
+    """No application of this id."""
+
+    code = "application_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no such application.")
+
+
+class ApplicationNameTaken(Conflict):
+    """An application or a service has this name, perhaps one that was disabled."""
+
+    code = "application_name_taken"
+
+    def __init__(self) -> None:
+        super().__init__("An application or a service has this name already, perhaps one that is disabled.")
+
+
+class ApplicationDisabled(Conflict):
+    """Tokens of a disabled application would not work."""
+
+    code = "application_disabled"
+
+    def __init__(self) -> None:
+        super().__init__("This application is disabled: no token of it works.")

@@ -17,10 +17,12 @@ from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.kit.telemetry.metrics import OUTBOX_WAITING
 from carillon.users.actions.announcing import BATCH, Outbox, announce_batch
 from carillon.users.actions.looking_up import LookUps
+from carillon.users.actions.noting import TokensUsed, UseKeeper
 
 _log = structlog.get_logger()
 _POLL_SECONDS = 0.5
 _TIDY_SECONDS = 600
+_NOTE_SECONDS = 5
 _KEPT_SECONDS = 86_400.0
 _BITE = 1_000
 
@@ -74,6 +76,13 @@ async def tidy(sessions: Sessions) -> None:
     while True:
         if await sessions.drop_ended_sessions(older_than_seconds=_KEPT_SECONDS, limit=_BITE) < _BITE:
             await asyncio.sleep(_TIDY_SECONDS)
+
+
+async def note_used(used: TokensUsed, keeper: UseKeeper) -> None:
+    """Write down when tokens were used, for ever."""
+    while True:
+        await asyncio.sleep(_NOTE_SECONDS)
+        await used.flush(keeper)
 
 
 async def listen(broker: Broker, look_ups: LookUps, revocations: Revocations) -> None:

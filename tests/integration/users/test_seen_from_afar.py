@@ -1,19 +1,30 @@
 """What other services rely on, through the clients they use: tokens verified from afar, contacts asked for."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import UUID
 
+import asyncpg
 import pytest
 
 from carillon.clients.authentication import Callers
 from carillon.clients.users import UsersClient
+from carillon.contracts.channels import topology
 from carillon.contracts.users import DeviceGone
-from carillon.kit.errors import Unauthenticated
+from carillon.kit.broker.open import open_broker
+from carillon.kit.database import open_database
+from carillon.kit.errors import Unauthenticated, Unavailable
 from carillon.kit.http.client import ServiceClient, open_session
 from carillon.kit.ids import uuid7
+from carillon.users.settings import UsersSettings
+from carillon.users.store.changes import touch
 from tests.integration.users.client import UsersApi
+from tests.integration.users.conftest import running
+from tests.support.waiting import eventually
+
+LISTENING = "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND query ILIKE 'LISTEN%'"
 
 
 @contextlib.asynccontextmanager
@@ -62,3 +73,66 @@ async def test_a_worker_asks_for_contacts_and_tells_of_dead_devices(api: UsersAp
         contact = await users.contact(ada_id, "push", "news")
         assert contact is not None
         assert (contact.devices, contact.decision.layer) == ([], "unreachable")
+
+
+@pytest.mark.parametrize("how", ["log out", "suspend", "revoke the token"])
+async def test_what_is_revoked_is_refused_elsewhere_within_a_second(
+    settings: UsersSettings, tmp_path: Path, sql: asyncpg.Connection, how: str
+) -> None:
+    async with (
+        running(settings, tmp_path) as (api, service),
+        client_of(api, "gateway") as client,
+        open_broker(settings.broker_url, topology(), name="bells") as broker,
+    ):
+        callers = Callers(client, service="bells")
+        loops = [asyncio.ensure_future(service.loops["announce"]()), asyncio.ensure_future(callers.watch(broker))]
+        try:
+            await eventually(lambda: sql.fetchval(LISTENING), says="the other service listens")
+            admin = await api.admin()
+            wish = {"name": "x", "abilities": ["users:read"], "expires_in_days": 1}
+            made = (await api.call("POST", "/v1/auth/tokens", token=admin, body=wish)).data
+            token = made["token"] if how == "revoke the token" else admin
+            assert (await callers(token)).may("users:read")
+
+            if how == "log out":
+                assert (await api.call("POST", "/v1/auth/logout", token=admin, body={})).status == 200
+            elif how == "revoke the token":
+                assert (await api.call("DELETE", f"/v1/auth/tokens/{made['token_id']}", token=admin)).status == 200
+            else:
+                async with open_database(settings.database_url, name="test") as database, database.transaction() as one:
+                    admin_id = UUID(api.credentials["admin_user_id"])
+                    await one.execute("UPDATE users.users SET status = 'suspended' WHERE id = $1", admin_id)
+                    await touch(one, admin_id, actor_id=None, anyone=True, action="suspended", revokes=True)
+
+            async def refused() -> bool:
+                try:
+                    await callers(token)
+                except Unauthenticated:
+                    return True
+                return False
+
+            await eventually(refused, within=1)
+        finally:
+            for loop in loops:
+                loop.cancel()
+            await asyncio.wait(loops, timeout=5)
+
+
+async def test_a_strict_route_elsewhere_asks_each_time_and_is_shut_while_users_is_away(
+    settings: UsersSettings, tmp_path: Path, sql: asyncpg.Connection
+) -> None:
+    async with running(settings, tmp_path) as (api, _), client_of(api, "gateway") as client:
+        callers = Callers(client, service="bells")
+        token = await api.admin()
+        assert (await callers(token)).session_id == (await callers.strictly(token)).session_id
+
+        await sql.execute("UPDATE users.sessions SET revoked_at = now()")
+
+        assert (await callers(token)).may("users:read"), "nobody told: it lives out its minutes"
+        with pytest.raises(Unauthenticated):
+            await callers.strictly(token)
+    async with open_session() as session:
+        away = Callers(ServiceClient(session, "http://127.0.0.1:1", token="crl_own"), service="bells")
+        for bearer in (token, api.credentials["application_token"]):
+            with pytest.raises(Unavailable):
+                await away.strictly(bearer)

@@ -87,6 +87,38 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     current: bool
 
 
+class OpaqueSeen(msgspec.Struct, frozen=True, kw_only=True):
+    """An opaque token as its owner sees it: never the secret. `last_used_at` is true to a minute or two."""
+
+    token_id: UUID
+    name: str
+    abilities: list[str]
+    created_at: datetime
+    expires_at: datetime
+    last_used_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewToken:
+    """What is kept of a token that is made; it lives for `days`."""
+
+    token_id: UUID
+    name: str
+    abilities: Sequence[str]
+    secret_hash: bytes
+    days: int
+
+
+class Application(msgspec.Struct, frozen=True, kw_only=True):
+    """A program that asks for notifications. `disabled_at`: none of its tokens works any more."""
+
+    application_id: UUID
+    name: str
+    permissions: list[str]
+    created_at: datetime
+    disabled_at: datetime | None
+
+
 @dataclass(frozen=True, slots=True)
 class OpaqueParts:
     token_id: UUID
@@ -118,11 +150,6 @@ def granted(abilities: Iterable[str], permissions: Iterable[str]) -> frozenset[s
     )
 
 
-def uncovered(wanted: Iterable[str], held: Iterable[str]) -> list[str]:
-    """What nobody who holds `held` can give away."""
-    by = frozenset(held)
-    return sorted({name for name in wanted if not covered(name, by)})
-
-
 def covered(name: str, by: frozenset[str]) -> bool:
+    """Whether one of `by` is this permission, or a wildcard over it."""
     return name in by or any(wide.endswith("*") and fnmatchcase(name, wide) for wide in by)

@@ -14,12 +14,14 @@ from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.users.actions.authenticating import Identification
 from carillon.users.actions.changing import Actor
 from carillon.users.actions.looking_up import LookUps
+from carillon.users.actions.noting import TokensUsed
 from carillon.users.domain.people import email_key
 from carillon.users.loops import Changes
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.passwords import Argon2Passwords
 from carillon.users.settings import UsersSettings
 from carillon.users.store.administration import Administration
+from carillon.users.store.applications import Applications
 from carillon.users.store.categories import Categories
 from carillon.users.store.consent import ConsentHistory
 from carillon.users.store.credentials import Credentials
@@ -27,6 +29,7 @@ from carillon.users.store.devices import Devices
 from carillon.users.store.exports import Exports
 from carillon.users.store.grants import GrantsStore
 from carillon.users.store.lists import Lists
+from carillon.users.store.opaque_tokens import OpaqueTokens
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
 from carillon.users.store.profiles import Profiles
@@ -65,6 +68,9 @@ class Resources:
     remembered: RememberedTokens
     revocations: Revocations
     sessions: Sessions
+    tokens: OpaqueTokens
+    used: TokensUsed
+    applications: Applications
 
 
 def resources(request: ApiRequest) -> Resources:

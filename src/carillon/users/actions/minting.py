@@ -1,0 +1,149 @@
+"""Opaque tokens for people and applications. Nobody gives away what they do not hold, nor for ever."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+from uuid import UUID
+
+from carillon.kit.errors import FieldProblem, Invalid
+from carillon.kit.ids import uuid7
+from carillon.users.actions.authenticating import secret_hash
+from carillon.users.actions.changing import Changed
+from carillon.users.domain.roles import Holds, not_held
+from carillon.users.domain.tokens import Application, NewToken, OpaqueParts, OpaqueSeen, covered, opaque_text
+from carillon.users.errors import (
+    ApplicationDisabled,
+    ApplicationNameTaken,
+    CannotGrant,
+    TooManyTokens,
+    UnknownApplication,
+    UnknownToken,
+    UnknownUser,
+)
+
+MOST_TOKENS = 100
+Owner = Literal["user", "application"]
+
+
+class TokenKeeper(Protocol):
+    """Tokens by owner."""
+
+    async def add(
+        self, token: NewToken, *, owner: Owner, owner_id: UUID, actor_id: UUID, most: int
+    ) -> OpaqueSeen | Literal["no_owner", "too_many"]: ...
+
+    async def revoke(self, token_id: UUID, *, owner: Owner, owner_id: UUID, actor_id: UUID) -> bool: ...
+
+
+class ApplicationKeeper(Protocol):
+    """Applications by id."""
+
+    async def usual_permissions(self) -> list[str]: ...
+
+    async def add(self, name: str, permissions: Sequence[str], *, actor_id: UUID) -> Application | None: ...
+
+    async def application(self, application_id: UUID) -> Application | None: ...
+
+    async def disable(self, application_id: UUID, *, actor_id: UUID) -> Application | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Minter:
+    """Who makes tokens, and what they hold."""
+
+    actor_id: UUID
+    holds: Holds
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A token as it is asked for."""
+
+    name: str
+    abilities: Sequence[str]
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """The only time that `text` is seen."""
+
+    token: OpaqueSeen
+    text: str
+
+
+async def mint_own(wish: Wish, *, by: Minter, tokens: TokenKeeper) -> Minted:
+    """A personal access token. Raises Invalid for abilities that the caller does not hold, TooManyTokens."""
+    if missing := not_held(wish.abilities, by.holds):
+        problems = [FieldProblem("abilities", f"You do not hold {name}.") for name in missing]
+        raise Invalid(f"abilities: you do not hold {', '.join(missing)}", details=problems)
+    return await _minted(wish, owner="user", owner_id=by.actor_id, by=by, tokens=tokens)
+
+
+async def mint_for_application(
+    application_id: UUID, wish: Wish, *, by: Minter, tokens: TokenKeeper, applications: ApplicationKeeper
+) -> Minted:
+    """Raises UnknownApplication, ApplicationDisabled, CannotGrant for what the caller does not hold, TooManyTokens,
+    Invalid for what the application does not hold."""
+    found = await applications.application(application_id)
+    if found is None:
+        raise UnknownApplication
+    if found.disabled_at is not None:
+        raise ApplicationDisabled
+    abilities = wish.abilities or found.permissions
+    _check_held(abilities, by)
+    held = frozenset(found.permissions)
+    if beyond := not_held(abilities, lambda name: covered(name, held)):
+        problems = [FieldProblem("abilities", f"The application does not hold {name}.") for name in beyond]
+        raise Invalid(f"abilities: the application does not hold {', '.join(beyond)}", details=problems)
+    asked = Wish(wish.name, abilities, wish.days)
+    return await _minted(asked, owner="application", owner_id=application_id, by=by, tokens=tokens)
+
+
+async def revoke_token(
+    token_id: UUID, *, owner: Owner, owner_id: UUID, by: UUID, tokens: TokenKeeper, changed: Changed
+) -> None:
+    """Raises UnknownToken for one that does not work any more, or is of another owner."""
+    if not await tokens.revoke(token_id, owner=owner, owner_id=owner_id, actor_id=by):
+        raise UnknownToken
+    changed(owner_id)
+
+
+async def make_application(
+    name: str, permissions: Sequence[str] | None, *, by: Minter, applications: ApplicationKeeper
+) -> Application:
+    """With the permissions of the role `application` where none are given. Raises CannotGrant, ApplicationNameTaken."""
+    given = sorted(set(await applications.usual_permissions() if permissions is None else permissions))
+    _check_held(given, by)
+    made = await applications.add(name, given, actor_id=by.actor_id)
+    if made is None:
+        raise ApplicationNameTaken
+    return made
+
+
+async def disable_application(
+    application_id: UUID, *, by: UUID, applications: ApplicationKeeper, changed: Changed
+) -> Application:
+    """None of its tokens works from now on. Raises UnknownApplication; disabled before is disabled still."""
+    disabled = await applications.disable(application_id, actor_id=by) or await applications.application(application_id)
+    if disabled is None:
+        raise UnknownApplication
+    changed(application_id)
+    return disabled
+
+
+async def _minted(wish: Wish, *, owner: Owner, owner_id: UUID, by: Minter, tokens: TokenKeeper) -> Minted:
+    parts = OpaqueParts(uuid7(), secrets.token_urlsafe(32))
+    new = NewToken(parts.token_id, wish.name, sorted(set(wish.abilities)), secret_hash(parts.secret), wish.days)
+    made = await tokens.add(new, owner=owner, owner_id=owner_id, actor_id=by.actor_id, most=MOST_TOKENS)
+    if made == "too_many":
+        raise TooManyTokens(MOST_TOKENS)
+    if made == "no_owner":  # suspended or disabled since the caller was let in
+        raise UnknownUser if owner == "user" else ApplicationDisabled
+    return Minted(made, opaque_text(parts))
+
+
+def _check_held(names: Sequence[str], by: Minter) -> None:
+    if missing := not_held(names, by.holds):
+        raise CannotGrant(missing)

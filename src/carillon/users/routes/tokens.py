@@ -1,0 +1,94 @@
+"""Personal access tokens: made, listed and revoked by who has logged in, and shown once."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any, ClassVar
+from uuid import UUID
+
+import msgspec
+from litestar.params import FromPath, JSONBody, QueryParameter
+from msgspec import Meta
+
+from carillon.kit.http.access import LOGGED_IN, ApiRequest
+from carillon.kit.http.envelope import Envelope, page_of
+from carillon.kit.http.routing import endpoint
+from carillon.users.actions.minting import Minted, Minter, Wish, mint_own, revoke_token
+from carillon.users.domain.people import ONE_LINE
+from carillon.users.domain.tokens import OpaqueSeen
+from carillon.users.routes.resources import TAG, resources
+from carillon.users.routes.roles import PermissionNamed
+
+TokenName = Annotated[
+    str, Meta(min_length=1, max_length=100, pattern=ONE_LINE, description="One line", examples=["reporting"])
+]
+Days = Annotated[int, Meta(ge=1, le=366, examples=[90])]
+Page = Annotated[int, QueryParameter(ge=1, le=1_000_000)]
+Limit = Annotated[int, QueryParameter(ge=1, le=100)]
+
+
+class TokenWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Body of `POST /auth/tokens`. Abilities are permissions that the caller holds."""
+
+    EXAMPLES: ClassVar[Any] = ({"name": "reporting", "abilities": ["notifications:read"], "expires_in_days": 90},)
+
+    name: TokenName
+    abilities: Annotated[list[PermissionNamed], Meta(min_length=1, max_length=100)]
+    expires_in_days: Days
+
+
+class TokenMade(msgspec.Struct, frozen=True, kw_only=True):
+    """`token` is shown this once: what is kept of it is a hash."""
+
+    token_id: UUID
+    name: str
+    abilities: list[str]
+    created_at: datetime
+    expires_at: datetime
+    token: str
+
+
+@endpoint(
+    "POST", "/auth/tokens",
+    needs=LOGGED_IN, says="Make a personal access token", status=201, errors=(404, 409), tag=TAG, strict=True,
+)  # fmt: skip
+async def make_token(request: ApiRequest, data: JSONBody[TokenWanted]) -> Envelope[TokenMade]:
+    wish = Wish(data.name.strip(), data.abilities, data.expires_in_days)
+    return shown(await mint_own(wish, by=minter(request), tokens=resources(request).tokens))
+
+
+@endpoint("GET", "/auth/tokens", needs=LOGGED_IN, says="One's own tokens, the newest first", tag=TAG, strict=True)
+async def list_tokens(request: ApiRequest, page: Page = 1, limit: Limit = 20) -> Envelope[Sequence[OpaqueSeen]]:
+    found, total = await resources(request).tokens.tokens(
+        owner="user", owner_id=request.auth.caller_id, limit=limit, offset=(page - 1) * limit
+    )
+    return page_of(found, total=total, limit=limit, page=page)
+
+
+@endpoint(
+    "DELETE", "/auth/tokens/{token_id:uuid}",
+    needs=LOGGED_IN, says="Revoke a token of one's own", errors=(404,), tag=TAG, strict=True,
+)  # fmt: skip
+async def delete_token(request: ApiRequest, token_id: FromPath[UUID]) -> Envelope[None]:
+    here, me = resources(request), request.auth.caller_id
+    await revoke_token(token_id, owner="user", owner_id=me, by=me, tokens=here.tokens, changed=here.changes)
+    return Envelope(None, "revoked")
+
+
+def minter(request: ApiRequest) -> Minter:
+    return Minter(request.auth.caller_id, request.auth.may)
+
+
+def shown(minted: Minted) -> Envelope[TokenMade]:
+    made = minted.token
+    body = TokenMade(
+        token_id=made.token_id,
+        name=made.name,
+        abilities=made.abilities,
+        created_at=made.created_at,
+        expires_at=made.expires_at,
+        token=minted.text,
+    )
+    return Envelope(body, "made; the token is shown this once")
+
+
+HANDLERS = [make_token, list_tokens, delete_token]
