@@ -21,6 +21,7 @@ from carillon.users.actions.noting import TokensUsed, UseKeeper
 
 _log = structlog.get_logger()
 _POLL_SECONDS = 0.5
+_CUT_OFF_SECONDS = 5.0
 _TIDY_SECONDS = 600
 _NOTE_SECONDS = 5
 _KEPT_SECONDS = 86_400.0
@@ -54,6 +55,12 @@ class Changes:
         """Something was left in the outbox that is about nobody in particular."""
         self._woken.set()
 
+    async def link(self, seconds: float) -> None:
+        """Return once changes are heard of, or after `seconds`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._look_ups.link.wait()
+
     async def wait(self, seconds: float) -> None:
         """Return at the next change, or after `seconds`: other processes change users too."""
         with contextlib.suppress(TimeoutError):
@@ -63,9 +70,13 @@ class Changes:
 
 
 async def announce(outbox: Outbox, broker: Broker, changes: Changes) -> None:
-    """Announce what waits in the outbox, for ever."""
+    """Announce what waits in the outbox, for ever.
+
+    Who is cut off from the broker leaves it to others for a while: an event in their hands would wait in vain.
+    """
     gauge = OUTBOX_WAITING.labels("users")
     while True:
+        await changes.link(_CUT_OFF_SECONDS)
         gauge.set(await outbox.waiting())
         if await announce_batch(outbox, broker, outdate=changes.outdate) < BATCH:
             await changes.wait(_POLL_SECONDS)

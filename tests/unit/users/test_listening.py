@@ -15,8 +15,9 @@ from carillon.kit.broker.port import Announced, Event, LinkLost, Reconnected
 from carillon.kit.ids import uuid7
 from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.users.actions.looking_up import LookUps
+from carillon.users.domain.events import WaitingEvent
 from carillon.users.domain.preferences import Person
-from carillon.users.loops import listen
+from carillon.users.loops import Changes, announce, listen
 from tests.support.waiting import eventually
 from tests.unit.users.fakes import FakePeople
 
@@ -47,6 +48,10 @@ class Link:
         await eventually(self.events.empty)
 
 
+async def nobody(_token: str) -> Caller:
+    raise AssertionError
+
+
 @pytest.fixture
 def reader() -> FakePeople:
     return FakePeople(known={ADA.user_id: ADA})
@@ -59,12 +64,9 @@ def look_ups(reader: FakePeople) -> LookUps:
 
 @pytest.fixture
 async def link(look_ups: LookUps) -> AsyncIterator[Link]:
-    async def verify(_token: str) -> Caller:
-        raise AssertionError
-
     link: Any = Link()
     revocations = Revocations()
-    revocations.guard(RememberedTokens(verify, service="test", seconds=60))
+    revocations.guard(RememberedTokens(nobody, service="test", seconds=60))
     listening = asyncio.create_task(listen(link, look_ups, revocations))
     await asyncio.sleep(0)
     yield link
@@ -113,3 +115,34 @@ async def test_what_may_have_been_missed_is_read_anew(
     await link.tell(event)
 
     assert await opted_out(look_ups)
+
+
+async def test_who_is_cut_off_leaves_what_waits_to_others_and_takes_it_up_when_the_link_is_back(
+    link: Link, look_ups: LookUps
+) -> None:
+    claims = 0
+
+    class Waiting:
+        async def waiting(self) -> int:
+            return 1
+
+        async def claim(self, **_: Any) -> list[WaitingEvent]:
+            nonlocal claims
+            claims += 1
+            return []
+
+    outbox: Any = Waiting()
+    broker: Any = link
+    await link.tell(Reconnected(), LinkLost())
+    changes = Changes(look_ups, RememberedTokens(nobody, service="test", seconds=60))
+    announcing = asyncio.create_task(announce(outbox, broker, changes))
+    for _ in range(20):
+        changes.announce_soon()
+        await asyncio.sleep(0)
+    assert claims == 0
+
+    await link.tell(Reconnected())
+
+    await eventually(lambda: claims > 0, within=4, says="well before it would try without a link")
+    announcing.cancel()
+    await asyncio.wait([announcing])
