@@ -88,8 +88,8 @@ def _own_step(generation: int, ending: Ending, now: datetime) -> Step:
             )
         case Suppressed():
             detail = {"rule": ending.layer}
-            if ending.layers:
-                detail["layers"] = [_said(verdict) for verdict in ending.layers]
+            if said := [_said(verdict) for verdict in ending.layers if verdict.allows is not None]:
+                detail["layers"] = said
             return Step(
                 key=f"{generation}.0.suppressed", kind="suppressed", at=now, reason=clean(ending.reason), detail=detail
             )

@@ -2,11 +2,16 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from typing import Any, get_args
 from urllib.parse import quote
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 
+from carillon.contracts.preferences import Choices, decide
+from carillon.contracts.quiet_hours import QuietHours
+from carillon.contracts.users import DecisionLayer
 from carillon.gateway.domain import months
 from carillon.gateway.store.outbox import Outbox
 from carillon.gateway.store.partitions import Partitions
@@ -178,6 +183,26 @@ async def test_a_dry_run_tells_what_would_go_wrong(house: House) -> None:
     assert (refused["outcome"], refused["reason"]) == ("suppressed", OPTED_OUT.reason)
     assert replayed.data["outcome"] == "replayed"
     assert [conflicting.status, unknown.status, away.status] == [409, 404, 503]
+
+
+async def test_a_dry_run_tells_every_layer_and_until_when_quiet_hours_would_hold_it(house: House) -> None:
+    house.around.templates.publish("welcome", subject="Hello {{ name }}")
+    decision = decide(Choices(), channel="email", category=None, rule=None, reach="reachable")
+    user_id, now = house.around.contacts.add(decision=decision), datetime.now(UTC)
+    awake = house.around.contacts.people[user_id]
+    hours = QuietHours(f"{now - timedelta(hours=1):%H:%M}", f"{now + timedelta(hours=2):%H:%M}", "UTC")
+
+    async def run(**changes: object) -> dict[str, Any]:
+        house.around.contacts.people[user_id] = msgspec.structs.replace(awake, **changes)
+        answer = await house.call("POST", "/notifications/dry_run", json=house.body(user_id=user_id))
+        found: dict[str, Any] = answer.data
+        return found
+
+    held, urgent = await run(quiet_hours=hours), await run(quiet_hours=hours, urgent=True)
+
+    assert (held["outcome"], held["waits_until"]) == ("sent", f"{now + timedelta(hours=2):%Y-%m-%dT%H:%M}:00Z")
+    assert (urgent["outcome"], urgent["waits_until"]) == ("sent", None)
+    assert [layer["layer"] for layer in held["decision"]["layers"]] == list(get_args(DecisionLayer))
 
 
 async def test_the_months_ahead_have_their_partitions_and_a_far_one_falls_into_the_default(house: House) -> None:

@@ -2,9 +2,11 @@
 
 from datetime import timedelta
 
+import msgspec
 import pytest
 
 from carillon.contracts.messages import DeliveryReported
+from carillon.contracts.preferences import CategoryRule, Choices, decide
 from carillon.contracts.statuses import RANK_DELIVERED, RANK_FAILED, RANK_SUPPRESSED
 from carillon.contracts.templates import Content
 from carillon.delivery.actions.deliver import deliver
@@ -64,6 +66,22 @@ async def test_whoever_opted_out_gets_nothing_and_the_rule_is_told(world: World)
     report = told(world)
     assert (report.status, report.rank, report.reason) == ("suppressed", RANK_SUPPRESSED, "wants no e-mail")
     assert report.steps[-1].detail == {"rule": "channel_opt_out"}
+
+
+async def test_the_layers_that_had_a_say_are_told_with_the_rule(world: World) -> None:
+    user_id = world.person()
+    decision = decide(Choices(email=False), channel="email", category="news", rule=CategoryRule(), reach="reachable")
+    contact = world.contacts.people[user_id]
+    world.contacts.people[user_id] = msgspec.structs.replace(contact, decision=decision)
+
+    await one(world, world.work(user_id, category="news"))
+
+    detail = told(world).steps[-1].detail
+    assert detail is not None
+    assert detail["rule"] == "channel_opt_out"
+    assert [(layer["layer"], layer["allows"]) for layer in detail["layers"]] == [
+        ("channel_opt_out", False), ("category_default", True),
+    ]  # fmt: skip
 
 
 async def test_an_opt_out_between_two_attempts_is_honoured(world: World) -> None:
