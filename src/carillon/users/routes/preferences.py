@@ -1,7 +1,6 @@
 """What a user agreed to."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
@@ -91,6 +90,9 @@ class PartOfPreferences(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     quiet_hours: QuietHoursGiven | UnsetType | None = UNSET
 
 
+_AS_OF = QueryParameter(
+    max_length=40, format="date-time", description="What had been agreed to by then; without a zone it is UTC"
+)
 PREFERENCES = "/users/{user_id:uuid}/preferences"
 
 
@@ -106,9 +108,7 @@ def told(found: Found[Preferences]) -> Ready:
 async def read_preferences(
     request: ApiRequest,
     user_id: FromPath[UUID],
-    as_of: Annotated[
-        datetime | None, QueryParameter(description="What had been agreed to by then; without a zone it is UTC")
-    ] = None,
+    as_of: Annotated[str | None, _AS_OF] = None,
 ) -> Answer[Envelope[Preferences]]:
     if not may_look_up(request.auth, user_id):
         raise UnknownUser
