@@ -56,6 +56,8 @@ def _needs(needs: str) -> str:
     if needs == "signed_in":
         return "any token"
     if needs == "logged_in":
+        return "a token of a login"
+    if needs == "logged_in":
         return "a login"
     own, _, permission = needs.rpartition("owner or ")
     return f"own record, or `{permission}`" if own or needs.startswith("owner or ") else f"`{permission}`"

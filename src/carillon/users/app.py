@@ -59,6 +59,7 @@ from carillon.users.store.devices import Devices
 from carillon.users.store.exports import Exports
 from carillon.users.store.foundation import Foundation
 from carillon.users.store.grants import GrantsStore
+from carillon.users.store.idempotency import IdempotencyKeys
 from carillon.users.store.lists import Lists
 from carillon.users.store.opaque_tokens import OpaqueTokens
 from carillon.users.store.outbox import Outbox
@@ -181,6 +182,7 @@ def _resources(
         devices=Devices(database),
         credentials=credentials,
         grants=GrantsStore(database),
+        idempotency_keys=IdempotencyKeys(database),
         administration=Administration(database),
         exports=Exports(database),
         lists=Lists(database),
@@ -217,7 +219,7 @@ def _running(here: Resources, database: Database, broker: Broker) -> Running:
     loops = {
         "announce": partial(announce, Outbox(database), broker, here.changes),
         "note_used": partial(note_used, here.used, here.tokens),
-        "tidy": partial(tidy, here.sessions),
+        "tidy": partial(tidy, here.sessions, here.idempotency_keys),
         "listen": partial(listen, broker, here.look_ups, here.revocations),
     }
     shortcut = preferences.preferences_shortcut(here.look_ups, here.remembered, counted=per_minute > 0)

@@ -1,6 +1,7 @@
 """The failures of this service, each with a code and a status."""
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from carillon.kit.errors import Conflict, FieldProblem, Forbidden, Invalid, NotFound, Unauthenticated
 
@@ -219,3 +220,20 @@ class ApplicationDisabled(Conflict):
 
     def __init__(self) -> None:
         super().__init__("This application is disabled: no token of it works.")
+
+
+class IdempotencyKeyReused(Conflict):
+    """The key belongs to a request of another body."""
+
+    code = "idempotency_key_reused"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was sent with another request: take a new one for each thing to make.")
+
+
+class AlreadyMade(Exception):
+    """The same request has made this before; nothing was changed."""
+
+    def __init__(self, resource_id: UUID) -> None:
+        super().__init__(str(resource_id))
+        self.resource_id = resource_id

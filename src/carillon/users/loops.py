@@ -34,6 +34,12 @@ class Sessions(Protocol):
     async def drop_ended_sessions(self, *, older_than_seconds: float, limit: int) -> int: ...
 
 
+class Keys(Protocol):
+    """Keys of idempotency, which are good for a day."""
+
+    async def drop_old_keys(self, *, older_than_seconds: float, limit: int) -> int: ...
+
+
 class Changes:
     """Told of each change in this process: forgets the user and their tokens, and wakes the loop that tells others."""
 
@@ -82,10 +88,12 @@ async def announce(outbox: Outbox, broker: Broker, changes: Changes) -> None:
             await changes.wait(_POLL_SECONDS)
 
 
-async def tidy(sessions: Sessions) -> None:
-    """Drop sessions a day after their end, in small bites."""
+async def tidy(sessions: Sessions, keys: Keys) -> None:
+    """Drop sessions a day after their end and keys of idempotency after a day, in small bites."""
     while True:
-        if await sessions.drop_ended_sessions(older_than_seconds=_KEPT_SECONDS, limit=_BITE) < _BITE:
+        dropped = await sessions.drop_ended_sessions(older_than_seconds=_KEPT_SECONDS, limit=_BITE)
+        dropped = max(dropped, await keys.drop_old_keys(older_than_seconds=_KEPT_SECONDS, limit=_BITE))
+        if dropped < _BITE:
             await asyncio.sleep(_TIDY_SECONDS)
 
 

@@ -64,7 +64,6 @@ async def test_what_a_role_gives_counts_at_once_and_what_it_takes_too(api: Users
     assert (await api.call("GET", "/v1/users", token=before)).status == 401, "issued before: void"
     token = (await api.log_in(ada["email"])).data["access_token"]
     assert (await api.call("GET", "/v1/users", token=token)).status == 200
-    token = (await api.log_in(ada["email"])).data["access_token"]
     await api.call("PATCH", f"/v1/roles/{role['role_id']}", token=admin, body={"permissions": ["roles:read"]})
     assert (await api.call("GET", "/v1/users", token=token)).status == 401
     token = (await api.log_in(ada["email"])).data["access_token"]

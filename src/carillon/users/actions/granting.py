@@ -7,9 +7,12 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from carillon.kit.errors import FieldProblem, Invalid, check_version
+from carillon.kit.ids import uuid7
 from carillon.users.actions.changing import Changed
+from carillon.users.domain.idempotency import Once
 from carillon.users.domain.roles import ADMIN, Grants, Holds, Permission, Role, not_held
 from carillon.users.errors import (
+    AlreadyMade,
     CannotGrant,
     LastAdministrator,
     RoleNameTaken,
@@ -38,7 +41,9 @@ class Change(Protocol):
 
     async def count_roles(self) -> int: ...
 
-    async def add_role(self, name: str, description: str) -> UUID | None: ...
+    async def claim(self, once: Once | None, role_id: UUID) -> None: ...
+
+    async def add_role(self, role_id: UUID, name: str, description: str) -> bool: ...
 
     async def name_role(self, role_id: UUID, name: str, description: str) -> None: ...
 
@@ -84,19 +89,29 @@ class RoleChange:
     permissions: Collection[str] | None = None
 
 
-async def make_role(name: str, description: str, permissions: Collection[str], *, by: Granter, ledger: Ledger) -> Role:
-    """Raises Invalid for unknown permissions, CannotGrant, RoleNameTaken, TooManyRoles."""
+async def make_role(
+    name: str, description: str, permissions: Collection[str], *, by: Granter, ledger: Ledger, once: Once | None = None
+) -> tuple[Role, bool]:
+    """The role, and whether it is new: it is not for the same key of idempotency.
+
+    Raises Invalid for unknown permissions, CannotGrant, RoleNameTaken, TooManyRoles, IdempotencyKeyReused; UnknownRole
+    where it was made before and deleted since.
+    """
+    role_id = uuid7()
     async with ledger.changing() as change:
+        try:
+            await change.claim(once, role_id)
+        except AlreadyMade as before:
+            return await _role(change, before.resource_id), False
         await _check_permissions(change, permissions, by)
         if await change.count_roles() >= MOST_ROLES:
             raise TooManyRoles
-        role_id = await change.add_role(name, description)
-        if role_id is None:
+        if not await change.add_role(role_id, name, description):
             raise RoleNameTaken
         await change.give_to_role(role_id, permissions)
         detail = {"name": name, "permissions": sorted(set(permissions))}
         await change.audit("role_made", actor_id=by.actor_id, subject_id=role_id, detail=detail)
-        return await _role(change, role_id)
+        return await _role(change, role_id), True
 
 
 async def change_role(

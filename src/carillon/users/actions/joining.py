@@ -5,11 +5,12 @@ from typing import Any, Literal, Protocol
 from uuid import UUID
 
 from carillon.kit.errors import Unavailable
+from carillon.users.domain.idempotency import Once
 from carillon.users.domain.passwords import check_password
 from carillon.users.domain.people import NewPerson, User, address, checked_attributes
 from carillon.users.domain.preferences import ChannelChoices
 from carillon.users.domain.profile import checked_timezone
-from carillon.users.errors import EmailTaken, RegistrationClosed
+from carillon.users.errors import AlreadyMade, EmailTaken, RegistrationClosed, UnknownUser
 
 RegistrationMode = Literal["open", "closed"]
 
@@ -17,9 +18,21 @@ RegistrationMode = Literal["open", "closed"]
 class People(Protocol):
     """Where people are kept."""
 
-    async def add(self, person: NewPerson, *, actor_id: UUID | None, action: str) -> User | None: ...
+    async def add(
+        self, person: NewPerson, *, actor_id: UUID | None, action: str, once: Once | None = None
+    ) -> User | None: ...
+
+    async def user(self, user_id: UUID, *, seen_by: UUID, sees_all: bool) -> User | None: ...
 
     async def user_by_email(self, email_key: str) -> User | None: ...
+
+    async def password_hash(self, user_id: UUID) -> str | None: ...
+
+
+class Keys(Protocol):
+    """What was made under which key of idempotency."""
+
+    async def made(self, once: Once | None) -> UUID | None: ...
 
 
 class Hasher(Protocol):
@@ -28,6 +41,8 @@ class Hasher(Protocol):
     async def hashed(self, password: str) -> str: ...
 
     def is_common(self, password: str) -> bool: ...
+
+    async def matches(self, kept: str | None, password: str) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +58,41 @@ class Joining:
     timezone: str | None = None
 
 
-async def register(joining: Joining, *, people: People, passwords: Hasher, mode: RegistrationMode) -> User:
-    """Raises RegistrationClosed, Invalid for an address that is none, WeakPassword, EmailTaken."""
+@dataclass(frozen=True, slots=True)
+class ContactWanted:
+    """Somebody to write to."""
+
+    email: str
+    name: str | None
+    attributes: dict[str, Any]
+    locale: str | None
+
+
+Contacted = Literal["made", "found", "made before"]
+
+
+async def register_once(
+    joining: Joining, once: Once | None, *, people: People, passwords: Hasher, mode: RegistrationMode
+) -> tuple[User, bool]:
+    """The user, and whether they are new: the same key and body again is the same user, for whoever knows the password.
+
+    Raises IdempotencyKeyReused for another body, and what `register` raises.
+    """
+    try:
+        return await register(joining, people=people, passwords=passwords, mode=mode, once=once), True
+    except AlreadyMade as before:
+        user_id = before.resource_id
+    right = await passwords.matches(await people.password_hash(user_id), joining.password)
+    user = await people.user(user_id, seen_by=user_id, sees_all=False)
+    if user is None or not right:
+        raise EmailTaken
+    return user, False
+
+
+async def register(
+    joining: Joining, *, people: People, passwords: Hasher, mode: RegistrationMode, once: Once | None = None
+) -> User:
+    """Raises RegistrationClosed, Invalid for an address that is none, WeakPassword, EmailTaken, AlreadyMade."""
     if mode == "closed":
         raise RegistrationClosed
     known_as = address(joining.email)
@@ -59,14 +107,47 @@ async def register(joining: Joining, *, people: People, passwords: Hasher, mode:
         locale=joining.locale,
         timezone=joining.timezone and checked_timezone(joining.timezone),
     )
-    made = await people.add(person, actor_id=None, action="user_registered")
+    made = await people.add(person, actor_id=None, action="user_registered", once=once)
     if made is None:
         raise EmailTaken
     return made
 
 
+async def ensure_contact_once(
+    wanted: ContactWanted, once: Once | None, *, people: People, keys: Keys, actor_id: UUID
+) -> tuple[User, Contacted]:
+    """The person of this address: new, found, or made before by the same request. Raises IdempotencyKeyReused."""
+    before = await keys.made(once)
+    if before is None:
+        try:
+            user, new = await ensure_contact(
+                wanted.email,
+                name=wanted.name,
+                attributes=wanted.attributes,
+                locale=wanted.locale,
+                people=people,
+                actor_id=actor_id,
+                once=once,
+            )
+        except AlreadyMade as made:
+            before = made.resource_id
+        else:
+            return user, "made" if new else "found"
+    found = await people.user(before, seen_by=actor_id, sees_all=True)
+    if found is None:
+        raise UnknownUser
+    return found, "made before"
+
+
 async def ensure_contact(
-    email: str, *, name: str | None, attributes: dict[str, Any], locale: str | None, people: People, actor_id: UUID
+    email: str,
+    *,
+    name: str | None,
+    attributes: dict[str, Any],
+    locale: str | None,
+    people: People,
+    actor_id: UUID,
+    once: Once | None = None,
 ) -> tuple[User, bool]:
     """The person of this address as they are, or a new one without a password; the second value: whether it is new."""
     known_as = address(email)
@@ -81,7 +162,7 @@ async def ensure_contact(
     )
     if found := await people.user_by_email(known_as.key):
         return found, False
-    if made := await people.add(person, actor_id=actor_id, action="contact_made"):
+    if made := await people.add(person, actor_id=actor_id, action="contact_made", once=once):
         return made, True
     if found := await people.user_by_email(known_as.key):  # made by another request in between
         return found, False

@@ -75,7 +75,9 @@ async def list_audit_events(
     return page_answer(request, found, asked=asked, total=total, key=lambda event: event.event_id)
 
 
-@endpoint("POST", f"{_USER}/suspend", needs=SUSPEND, says="Suspend a user", errors=(404, 409, 412), tag=TAG)
+@endpoint(
+    "POST", f"{_USER}/suspend", needs=SUSPEND, says="Suspend a user", errors=(404, 409, 412), tag=TAG, strict=True
+)
 async def suspend_user(
     request: ApiRequest, user_id: FromPath[UUID], data: JSONBody[Suspension], if_match: IfMatch = None
 ) -> Answer[Envelope[User]]:
@@ -91,7 +93,9 @@ async def suspend_user(
     return Answer(Envelope(user, "suspended"), headers=etag(user.version))
 
 
-@endpoint("POST", f"{_USER}/restore", needs=SUSPEND, says="Restore a suspended user", errors=(404, 412), tag=TAG)
+@endpoint(
+    "POST", f"{_USER}/restore", needs=SUSPEND, says="Restore a suspended user", errors=(404, 412), tag=TAG, strict=True
+)
 async def restore_user(
     request: ApiRequest, user_id: FromPath[UUID], if_match: IfMatch = None
 ) -> Answer[Envelope[User]]:
@@ -106,7 +110,9 @@ async def restore_user(
     return Answer(Envelope(user, "restored"), headers=etag(user.version))
 
 
-@endpoint("DELETE", _USER, needs=owner_or(ERASE), says="Erase a user for good", errors=(404, 409, 412), tag=TAG)
+@endpoint(
+    "DELETE", _USER, needs=owner_or(ERASE), says="Erase a user for good", errors=(404, 409, 412), tag=TAG, strict=True
+)
 async def erase_user(request: ApiRequest, user_id: FromPath[UUID], if_match: IfMatch = None) -> Envelope[None]:
     here = resources(request)
     administering.check_person(user_id, request.auth, permission=ERASE)
@@ -120,7 +126,15 @@ async def erase_user(request: ApiRequest, user_id: FromPath[UUID], if_match: IfM
     return Envelope(None, "erased")
 
 
-@endpoint("GET", f"{_USER}/export", needs=owner_or(READ), says="Everything held on a user", errors=(404,), tag=TAG)
+@endpoint(
+    "GET",
+    f"{_USER}/export",
+    needs=owner_or(READ),
+    says="Everything held on a user",
+    errors=(404,),
+    tag=TAG,
+    strict=True,
+)
 async def export_user(request: ApiRequest, user_id: FromPath[UUID]) -> Answer[Envelope[dict[str, Any]]]:
     administering.check_person(user_id, request.auth, permission=READ)
     held = await resources(request).exports.export(user_id, actor_id=request.auth.caller_id)

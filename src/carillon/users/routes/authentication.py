@@ -15,12 +15,14 @@ from carillon.contracts.users import Introspection, PushToken, TokenToIntrospect
 from carillon.kit.errors import Unavailable
 from carillon.kit.http.access import ANYONE, ApiRequest
 from carillon.kit.http.envelope import Envelope
+from carillon.kit.http.idempotency import REPLAYED, IdempotencyKey
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.authenticating import introspect
-from carillon.users.actions.joining import Joining, register
+from carillon.users.actions.joining import Joining, register_once
 from carillon.users.actions.signing_in import sign_in
 from carillon.users.domain.people import ONE_LINE, User
 from carillon.users.domain.preferences import ChannelChoices
+from carillon.users.routes.once import once_of
 from carillon.users.routes.resources import TAG, Resources, account_key, client_address, counted, resources
 from carillon.users.routes.sessions import AccessGranted, client_of, granted, opening
 
@@ -83,16 +85,25 @@ class Login(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @endpoint(
     "POST", ["/users", "/users/register", "/auth/register"],
-    needs=ANYONE, says="Register", status=201, errors=(403, 409, 429, 503), tag=TAG,
+    needs=ANYONE, says="Register", status=201, also=(200,), answers=Envelope[User], errors=(403, 409, 429, 503),
+    tag=TAG,
 )  # fmt: skip
-async def register_user(request: ApiRequest, data: JSONBody[Registration]) -> Response[Envelope[User]]:
+async def register_user(
+    request: ApiRequest, data: JSONBody[Registration], idempotency_key: IdempotencyKey = None
+) -> Response[Envelope[User]]:
     here = resources(request)
     per_minute = here.settings.registrations_per_minute
     headers = await counted(here, "registrations", client_address(request), per_minute, strict=True)
     joining = Joining(
         data.name, data.email, data.password, data.push_token, data.preferences, data.locale, data.timezone
     )
-    user = await register(joining, people=here.people, passwords=here.passwords, mode=here.settings.registration)
+    caller = account_key(data.email)
+    once = once_of(request, idempotency_key, data, makes="user", without=("password",), caller=caller)
+    user, new = await register_once(
+        joining, once, people=here.people, passwords=here.passwords, mode=here.settings.registration
+    )
+    if not new:
+        return Response(Envelope(user, "registered before"), status_code=200, headers={**headers, **REPLAYED})
     return Response(Envelope(user, "registered"), status_code=201, headers=headers)
 
 

@@ -12,11 +12,14 @@ from carillon.kit.http.access import SIGNED_IN, ApiRequest, owner_or
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.conditions import etag
 from carillon.kit.http.envelope import Envelope
+from carillon.kit.http.idempotency import REPLAYED, IdempotencyKey
 from carillon.kit.http.routing import endpoint
-from carillon.users.actions.joining import ensure_contact
+from carillon.users.actions import joining
+from carillon.users.actions.joining import ensure_contact_once
 from carillon.users.domain.people import User
 from carillon.users.errors import UnknownUser
 from carillon.users.routes.authentication import Email, Name
+from carillon.users.routes.once import once_of
 from carillon.users.routes.resources import READ, TAG, WRITE, resources
 
 
@@ -45,18 +48,21 @@ async def one_user(request: ApiRequest, user_id: FromPath[UUID]) -> Answer[Envel
 
 @endpoint(
     "POST", "/contacts", needs=WRITE, says="Find a person by e-mail address, or make one without a password",
-    status=201, also=(200,), answers=Envelope[User], tag=TAG,
+    status=201, also=(200,), answers=Envelope[User], errors=(404, 409), tag=TAG,
 )  # fmt: skip
-async def put_contact(request: ApiRequest, data: JSONBody[ContactWanted]) -> Response[Envelope[User]]:
-    user, made = await ensure_contact(
-        data.email,
-        name=data.name,
-        attributes=data.attributes or {},
-        locale=data.locale,
-        people=resources(request).people,
+async def put_contact(
+    request: ApiRequest, data: JSONBody[ContactWanted], idempotency_key: IdempotencyKey = None
+) -> Response[Envelope[User]]:
+    here = resources(request)
+    user, became = await ensure_contact_once(
+        joining.ContactWanted(data.email, data.name, data.attributes or {}, data.locale),
+        once_of(request, idempotency_key, data, makes="contact"),
+        people=here.people,
+        keys=here.idempotency_keys,
         actor_id=request.auth.caller_id,
     )
-    return Response(Envelope(user, "made" if made else "found"), status_code=201 if made else 200)
+    headers = REPLAYED if became == "made before" else {}
+    return Response(Envelope(user, became), status_code=201 if became == "made" else 200, headers=headers)
 
 
 async def _seen(request: ApiRequest, user_id: UUID) -> Answer[Envelope[User]]:

@@ -28,6 +28,7 @@ from carillon.users.store.credentials import Credentials
 from carillon.users.store.devices import Devices
 from carillon.users.store.exports import Exports
 from carillon.users.store.grants import GrantsStore
+from carillon.users.store.idempotency import IdempotencyKeys
 from carillon.users.store.lists import Lists
 from carillon.users.store.opaque_tokens import OpaqueTokens
 from carillon.users.store.people import People
@@ -55,6 +56,7 @@ class Resources:
     devices: Devices
     credentials: Credentials
     grants: GrantsStore
+    idempotency_keys: IdempotencyKeys
     administration: Administration
     exports: Exports
     lists: Lists

@@ -12,12 +12,14 @@ from carillon.kit.http.access import ApiRequest
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.conditions import IfMatch, etag, expected_versions
 from carillon.kit.http.envelope import Envelope, page_of
+from carillon.kit.http.idempotency import REPLAYED, IdempotencyKey
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions import granting
 from carillon.users.actions.granting import Granter, RoleChange
 from carillon.users.domain.people import ONE_LINE
 from carillon.users.domain.roles import Grants, Permission, Role
 from carillon.users.errors import UnknownRole, UnknownUser
+from carillon.users.routes.once import once_of
 from carillon.users.routes.resources import TAG, resources
 
 READ_ROLES = "roles:read"
@@ -99,12 +101,24 @@ async def list_roles(request: ApiRequest) -> Envelope[Sequence[Role]]:
     return _whole(await resources(request).grants.roles())
 
 
-@endpoint("POST", "/roles", needs=WRITE_ROLES, says="Make a role", status=201, errors=(409,), tag=TAG)
-async def make_role(request: ApiRequest, data: JSONBody[RoleWanted]) -> Answer[Envelope[Role]]:
-    ledger = resources(request).grants
-    role = await granting.make_role(
-        data.name, data.description.strip(), data.permissions, by=granter(request), ledger=ledger
+@endpoint(
+    "POST", "/roles",
+    needs=WRITE_ROLES, says="Make a role", status=201, also=(200,), answers=Envelope[Role], errors=(404, 409), tag=TAG,
+    strict=True,
+)  # fmt: skip
+async def make_role(
+    request: ApiRequest, data: JSONBody[RoleWanted], idempotency_key: IdempotencyKey = None
+) -> Answer[Envelope[Role]]:
+    role, new = await granting.make_role(
+        data.name,
+        data.description.strip(),
+        data.permissions,
+        by=granter(request),
+        ledger=resources(request).grants,
+        once=once_of(request, idempotency_key, data, makes="role"),
     )
+    if not new:
+        return Answer(Envelope(role, "made before"), status_code=200, headers={**etag(role.version), **REPLAYED})
     return Answer(Envelope(role, "made"), status_code=201, headers=etag(role.version))
 
 
@@ -116,7 +130,7 @@ async def one_role(request: ApiRequest, role_id: FromPath[UUID]) -> Answer[Envel
     return Answer(Envelope(role), headers=etag(role.version))
 
 
-@endpoint("PATCH", _ROLE, needs=WRITE_ROLES, says="Change a role", errors=(404, 409, 412), tag=TAG)
+@endpoint("PATCH", _ROLE, needs=WRITE_ROLES, says="Change a role", errors=(404, 409, 412), tag=TAG, strict=True)
 async def patch_role(
     request: ApiRequest, role_id: FromPath[UUID], data: JSONBody[PartOfRole], if_match: IfMatch = None
 ) -> Answer[Envelope[Role]]:
@@ -133,7 +147,7 @@ async def patch_role(
     return Answer(Envelope(role, "changed"), headers=etag(role.version))
 
 
-@endpoint("DELETE", _ROLE, needs=WRITE_ROLES, says="Delete a role", errors=(404, 409, 412), tag=TAG)
+@endpoint("DELETE", _ROLE, needs=WRITE_ROLES, says="Delete a role", errors=(404, 409, 412), tag=TAG, strict=True)
 async def delete_role(request: ApiRequest, role_id: FromPath[UUID], if_match: IfMatch = None) -> Envelope[Role]:
     here = resources(request)
     role = await granting.delete_role(
@@ -157,7 +171,15 @@ async def grants_of_user(request: ApiRequest, user_id: FromPath[UUID]) -> Answer
     return Answer(Envelope(grants), headers=etag(grants.version))
 
 
-@endpoint("PUT", _ROLES_OF_USER, needs=WRITE_ROLES, says="Replace a user's roles", errors=(404, 409, 412), tag=TAG)
+@endpoint(
+    "PUT",
+    _ROLES_OF_USER,
+    needs=WRITE_ROLES,
+    says="Replace a user's roles",
+    errors=(404, 409, 412),
+    tag=TAG,
+    strict=True,
+)
 async def put_roles(
     request: ApiRequest, user_id: FromPath[UUID], data: JSONBody[RolesGiven], if_match: IfMatch = None
 ) -> Answer[Envelope[Grants]]:
@@ -175,7 +197,7 @@ async def put_roles(
 
 @endpoint(
     "PUT", _PERMISSIONS_OF_USER,
-    needs=WRITE_ROLES, says="Replace a user's direct permissions", errors=(404, 412), tag=TAG,
+    needs=WRITE_ROLES, says="Replace a user's direct permissions", errors=(404, 412), tag=TAG, strict=True,
 )  # fmt: skip
 async def put_permissions(
     request: ApiRequest, user_id: FromPath[UUID], data: JSONBody[PermissionsGiven], if_match: IfMatch = None

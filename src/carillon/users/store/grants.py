@@ -6,9 +6,10 @@ from typing import Any
 from uuid import UUID
 
 from carillon.kit.database import Connection, Database, Row
-from carillon.kit.ids import uuid7
+from carillon.users.domain.idempotency import Once
 from carillon.users.domain.roles import ADMIN, Grants, Permission, Role, RoleName
 from carillon.users.store.changes import audit, touch, touch_holders
+from carillon.users.store.idempotency import claim
 
 # Rights change rarely. One at a time, and never the last administrator twice at once.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('carillon.users'), hashtext('grants'))"
@@ -117,10 +118,13 @@ class ChangingGrants:
         count: int = await self._connection.fetchval("SELECT count(*) FROM users.roles")
         return count
 
-    async def add_role(self, name: str, description: str) -> UUID | None:
-        """None when the name is taken."""
-        role_id: UUID | None = await self._connection.fetchval(_ADD_ROLE, uuid7(), name, description)
-        return role_id
+    async def claim(self, once: Once | None, role_id: UUID) -> None:
+        """Raises AlreadyMade, IdempotencyKeyReused."""
+        await claim(self._connection, once, role_id)
+
+    async def add_role(self, role_id: UUID, name: str, description: str) -> bool:
+        """False when the name is taken."""
+        return await self._connection.fetchval(_ADD_ROLE, role_id, name, description) is not None
 
     async def name_role(self, role_id: UUID, name: str, description: str) -> None:
         """The name must be free, or the role's own."""

@@ -6,11 +6,13 @@ from carillon.contracts.preferences import Choices
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
 from carillon.users.domain.devices import NewDevice
+from carillon.users.domain.idempotency import Once
 from carillon.users.domain.people import NewPerson, User
 from carillon.users.domain.preferences import ChangeSource, ChannelChoices
 from carillon.users.store.changes import audit
 from carillon.users.store.consent import remember
 from carillon.users.store.devices import give, lock_for_token
+from carillon.users.store.idempotency import claim, release
 
 USER = """
 SELECT u.id AS user_id, u.name, u.email, d.token AS push_token, p.email AS takes_email, p.push AS takes_push, u.status,
@@ -21,6 +23,7 @@ LEFT JOIN users.devices d ON d.user_id = u.id AND d.is_push_token AND d.invalid_
 """
 _VISIBLE = f"{USER} WHERE u.id = $1 AND (u.id = $2 OR $3) AND u.status <> 'erased'"
 _BY_EMAIL = f"{USER} WHERE u.email_key = $1"
+_PASSWORD = "SELECT password_hash FROM users.users WHERE id = $1"  # noqa: S105 - a statement
 _INSERT = """
 WITH made AS (
     INSERT INTO users.users (id, name, email, email_key, password_hash, attributes, locale, timezone)
@@ -44,15 +47,20 @@ class People:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, person: NewPerson, *, actor_id: UUID | None, action: str) -> User | None:
-        """None when the address is taken."""
+    async def add(
+        self, person: NewPerson, *, actor_id: UUID | None, action: str, once: Once | None = None
+    ) -> User | None:
+        """None when the address is taken. Raises AlreadyMade, IdempotencyKeyReused."""
+        new_id = uuid7()
         async with self._database.transaction() as connection:
+            await claim(connection, once, new_id)
             user_id: UUID | None = await connection.fetchval(
-                _INSERT, uuid7(), person.name, person.address.shown, person.address.key, person.password_hash,
+                _INSERT, new_id, person.name, person.address.shown, person.address.key, person.password_hash,
                 person.attributes, person.choices.email, person.choices.push, person.locale,
                 person.timezone,
             )  # fmt: skip
             if user_id is None:
+                await release(connection, once)
                 return None
             if person.push_token is not None:
                 device = NewDevice("fcm", person.push_token)
@@ -68,6 +76,11 @@ class People:
         """None when there is none, or none that `seen_by` may see."""
         row = await self._database.fetchrow(_VISIBLE, user_id, seen_by, sees_all)
         return None if row is None else user_of(row)
+
+    async def password_hash(self, user_id: UUID) -> str | None:
+        """None where there is no user, or none who can log in."""
+        kept: str | None = await self._database.fetchval(_PASSWORD, user_id)
+        return kept
 
     async def user_by_email(self, email_key: str) -> User | None:
         row = await self._database.fetchrow(_BY_EMAIL, email_key)
