@@ -18,7 +18,8 @@ def next_of(answer: Answer) -> str | None:
 async def filled(sql: asyncpg.Connection, count: int) -> None:
     await sql.execute(
         "WITH made AS (INSERT INTO users.users (id, name, email, email_key)"
-        " SELECT ('01000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, 'Person ' || n, 'p' || n || '@example.com', 'p' || n || '@example.com'"
+        " SELECT ('01000000-0000-7000-8000-' || lpad(n::text, 12, '0'))::uuid, 'Person ' || n,"
+        "        'p' || n || '@example.com', 'p' || n || '@example.com'"
         " FROM generate_series(1, $1) n RETURNING id)"
         " INSERT INTO users.notification_preferences (user_id) SELECT id FROM made",
         count,
