@@ -159,14 +159,7 @@ def _resources(
 ) -> Resources:
     store = PreferencesStore(database)
     rules = Categories(database)
-    look_ups = LookUps(
-        store,
-        rules,
-        fresh_seconds=settings.cache_seconds,
-        stale_seconds=settings.cache_stale_seconds,
-        fills=settings.cache_fills,
-        shared=shared,
-    )
+    look_ups = _look_ups(settings, store, rules, shared)
     credentials, sessions, revocations = Credentials(database), Sessions(database), Revocations()
     used = TokensUsed()
     identify = Identification(credentials, sessions, access_tokens, void=revocations.void, used=used)
@@ -199,6 +192,19 @@ def _resources(
         tokens=OpaqueTokens(database),
         used=used,
         applications=Applications(database),
+    )
+
+
+def _look_ups(
+    settings: UsersSettings, store: PreferencesStore, rules: Categories, shared: SharedPeople | None
+) -> LookUps:
+    return LookUps(
+        store,
+        rules,
+        fresh_seconds=settings.cache_seconds,
+        stale_seconds=settings.cache_stale_seconds,
+        fills=settings.cache_fills,
+        shared=shared,
     )
 
 
