@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from carillon.kit.auth import Caller
 from carillon.kit.errors import Forbidden, Unauthenticated
 from carillon.kit.http.edge import TOLD
+from carillon.kit.http.queries import refuse_unknown
 
 ANYONE: Final = "anyone"
 SIGNED_IN: Final = "signed_in"
@@ -27,14 +28,21 @@ def owner_or(permission: str) -> str:
 
 
 async def guard(request: Request[Any, Any, Any], limit: CountCaller | None = None) -> None:
-    """Verify the token and the permission that the route's `needs` names; the caller becomes `request.auth`.
+    """Verify the token and the permission that the route's `needs` names; the caller becomes `request.auth`. Then
+    refuse query parameters that the route does not take.
 
     A strict route has the token verified now, by whoever knows of revocations; nothing that is remembered will do.
     Runs before the body is read. No guard in the framework's sense: that one copies the handler each time (26 µs).
     """
-    needs: str = request.route_handler.opt.get("needs", SIGNED_IN)
-    if needs == ANYONE:
-        return
+    options = request.route_handler.opt
+    needs: str = options.get("needs", SIGNED_IN)
+    if needs != ANYONE:
+        await _admit(request, needs, limit)
+    if request.scope["query_string"] and (known := options.get("query")) is not None:
+        refuse_unknown(request, known)
+
+
+async def _admit(request: Request[Any, Any, Any], needs: str, limit: CountCaller | None) -> None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthenticated

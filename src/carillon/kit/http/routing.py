@@ -9,7 +9,9 @@ from litestar.openapi.datastructures import ResponseSpec
 
 from carillon.kit.http.access import ANYONE
 from carillon.kit.http.bodies import StrictBody
+from carillon.kit.http.edge import API
 from carillon.kit.http.envelope import ErrorEnvelope
+from carillon.kit.http.queries import query_names
 
 _SAYS = {
     400: "The body is not JSON, or the request is malformed",
@@ -40,7 +42,7 @@ def endpoint(
     errors: Sequence[int] = (),
     tag: str = "",
     answers: type | None = None,
-    prefix: str = "/api/v1",
+    prefix: str = API,
     strict: bool = False,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
@@ -49,7 +51,8 @@ def endpoint(
     `needs` is ANYONE, SIGNED_IN, LOGGED_IN, a permission, or `owner_or(permission)`. `says` is the summary in OpenAPI.
     `errors` are the failures beyond those every route has; a body adds 400, 413, 415 and 422. `also` lists further
     success statuses of the same shape `answers`. `strict` is for what an administrator does and for what destroys: the
-    token is verified at its source each time, and where nobody can tell the answer is 503.
+    token is verified at its source each time, and where nobody can tell the answer is 503. Under `/api/v1` a query
+    parameter that the function does not take is refused.
     """
     paths = [path] if isinstance(path, str) else list(path)
     takes_body = method in {"POST", "PUT", "PATCH"}
@@ -62,18 +65,22 @@ def endpoint(
         responses[code] = ResponseSpec(answers, generate_examples=False, description=says)
     if takes_body:
         options = {"dto": StrictBody, "return_dto": None, **options}
-    return route(
-        [f"{prefix}{p}" if not p.startswith("/.") else p for p in paths],
-        http_method=[method],  # type: ignore[list-item]
-        status_code=status,
-        summary=says,
-        description=f"Needs: {needs.replace('_', ' ')}.",
-        responses=responses,
-        opt={"needs": needs, "strict": strict},
-        security=[] if needs == ANYONE else [{"bearer": []}],
-        tags=[tag] if tag else None,
-        **options,
-    )
+
+    def declared(function: Callable[..., Any]) -> HTTPRouteHandler:
+        return route(
+            [f"{prefix}{p}" if not p.startswith("/.") else p for p in paths],
+            http_method=[method],  # type: ignore[list-item]
+            status_code=status,
+            summary=says,
+            description=f"Needs: {needs.replace('_', ' ')}.",
+            responses=responses,
+            opt={"needs": needs, "strict": strict, "query": query_names(function) if prefix == API else None},
+            security=[] if needs == ANYONE else [{"bearer": []}],
+            tags=[tag] if tag else None,
+            **options,
+        )(function)
+
+    return declared
 
 
 def allowed(methods: Iterable[str]) -> str:
