@@ -187,6 +187,38 @@ async def phase(storm: Storm, name: str, seconds: float, change: Callable[[], No
     log.info("%s: %s", name, storm.met_since(before))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+async def test_postgresql_and_redis_killed_under_load_while_changes_are_heard_of_no_answer_is_wrong(
+    settings: UsersSettings,
+    tmp_path: Path,
+    postgres_server: servers.PostgresServer,
+    redis_server: servers.RedisServer,
+    rabbitmq_server: servers.RabbitServer,
+) -> None:
+    """The other way round, with a broker that stays: what is remembered is known to be true, and is not marked."""
+    shared = msgspec.structs.replace(settings, redis_url=redis_server.url, broker_url=rabbitmq_server.url)
+    async with storm(shared, tmp_path) as raging:
+        try:
+            async with raging.raging():
+                await phase(raging, "all well", 4)
+                raging.outage = True
+                await phase(raging, "PostgreSQL killed", 5, postgres_server.kill)
+                await phase(raging, "Redis killed too", 4, redis_server.kill)
+        finally:
+            await asyncio.to_thread(redis_server.start)
+            await asyncio.to_thread(postgres_server.start)
+        await eventually(raging.recovered, within=60, says="everybody is told what was committed last")
+        raging.outage = False
+        before = raging.met.copy()
+        async with raging.raging():
+            await phase(raging, "all well again", 4)
+
+    assert not raging.wrong, (len(raging.wrong), raging.wrong[:5])
+    assert set(raging.met_since(before)) == {"read: 200", "write: 200"}, "nobody is refused once both are back"
+    assert raging.met["write: 503"] + raging.met["write: no answer"], "no write was promised meanwhile"
+
+
 @pytest.mark.timeout(300)
 async def test_redis_and_postgresql_killed_under_load_no_answer_is_wrong_and_all_is_well_afterwards(
     settings: UsersSettings,
