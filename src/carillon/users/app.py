@@ -211,12 +211,14 @@ def _look_ups(
 def _running(here: Resources, database: Database, broker: Broker) -> Running:
     checks = _checks(database, broker, here.limits)
     per_minute = here.settings.requests_per_minute
+    shortcut = preferences.preferences_shortcut(here.look_ups, here.remembered, counted=per_minute > 0)
     app = build_app(
         NAME,
         HANDLERS,
         authenticate=here.remembered,
         verify=here.identify.strictly,
         state={"resources": here},
+        shortcuts=[shortcut],
         checks=checks,
         title="Carillon users",
         limit=CallerLimit(here.limits, per_minute) if per_minute else None,
@@ -228,7 +230,6 @@ def _running(here: Resources, database: Database, broker: Broker) -> Running:
         "tidy": partial(tidy, here.sessions, here.idempotency_keys),
         "listen": partial(listen, broker, here.look_ups, here.revocations),
     }
-    shortcut = preferences.preferences_shortcut(here.look_ups, here.remembered, counted=per_minute > 0)
     return Running(app, loops, checks, [shortcut])
 
 

@@ -14,14 +14,14 @@ import pytest
 from litestar.params import FromPath
 
 from carillon.kit.auth import Caller, CallerKind
-from carillon.kit.errors import NotFound, Unauthenticated
+from carillon.kit.errors import NotFound, Unauthenticated, Unavailable
 from carillon.kit.http.access import ApiRequest, owner_or
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.app import build_app
 from carillon.kit.http.edge import App, Receive, Scope, Send
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.routing import endpoint
-from carillon.kit.http.shortcut import Header, Ready, Shortcut
+from carillon.kit.http.shortcut import Answering, Header, Ready, Shortcut
 from carillon.kit.ids import uuid7
 from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.kit.telemetry.metrics import HTTP_SECONDS
@@ -48,6 +48,10 @@ class Tower:
     app_asked: int = 0
     answered: int = 0
     broken: bool = False
+    cold: set[UUID] = field(default_factory=set)
+    away: bool = False
+    looked_up: int = 0
+    handled: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def verify(self, token: str) -> Caller:
@@ -65,18 +69,36 @@ class Tower:
     def at_hand(self, bell_id: UUID, caller: Caller) -> Ready | None:
         if self.broken:
             raise RuntimeError("the memory is wrong")
+        return None if bell_id in self.cold else self.told(bell_id, caller)
+
+    async def look_up(self, bell_id: UUID, caller: Caller) -> Ready | None:
+        await asyncio.sleep(0)
+        if self.broken:
+            raise RuntimeError("the look-up is wrong")
+        self.looked_up += 1
+        if self.away:
+            raise Unavailable("The tower is away.", retry_after=7)
+        if bell_id not in self.tones:
+            raise NotFound("No such bell.")
         return self.told(bell_id, caller)
 
-    def opened(self, *, counted: bool = False) -> tuple[App, list[Shortcut]]:
+    def opened(self, *, counted: bool = False, bypass: bool = False) -> tuple[App, list[Answering]]:
         tokens = RememberedTokens(self.verify, service="tower", seconds=60, clock=lambda: self.now)
 
         @endpoint("GET", BELLS, needs=owner_or("bells:read"), says="A tone", errors=(404,))
         async def tone(request: ApiRequest, bell_id: FromPath[UUID]) -> Answer[Envelope[dict[str, str]]]:
+            self.handled += 1
+            if self.away:
+                raise Unavailable("The tower is away.", retry_after=7)
             if (ready := self.told(bell_id, request.auth)) is None:
                 raise NotFound("No such bell.")
             return Answer(ready.content, headers=ready.headers)
 
-        inner = build_app("tower", [tone], authenticate=tokens, state={}, checks={}, title="Tower")
+        shortcut = Shortcut(
+            BELLS, at_hand=self.at_hand, look_up=self.look_up, tokens=tokens, service="tower", counted=counted
+        )
+        within = [shortcut] if bypass else []
+        inner = build_app("tower", [tone], authenticate=tokens, state={}, checks={}, title="Tower", shortcuts=within)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             self.app_asked += 1
@@ -85,7 +107,7 @@ class Tower:
             await inner(scope, receive, send)
 
         self.tokens = tokens
-        return app, [Watched(self, Shortcut(BELLS, self.at_hand, tokens=tokens, service="tower", counted=counted))]  # type: ignore[list-item]
+        return app, [Watched(self, shortcut)]
 
 
 @dataclass
@@ -106,19 +128,19 @@ class Line:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    async def answer(self) -> bytes:
+    async def answer(self, *, ends_with_head: bool = False) -> bytes:
         head = await self.reader.readuntil(b"\r\n\r\n")
-        length = re.search(rb"content-length: (\d+)", head)
+        length = None if ends_with_head else re.search(rb"content-length: (\d+)", head)
         body = await self.reader.readexactly(int(length[1])) if length else b""
         return head + body
 
-    async def ask(self, *packets: bytes) -> bytes:
+    async def ask(self, *packets: bytes, ends_with_head: bool = False) -> bytes:
         for packet in packets:
             self.writer.write(packet)
             await self.writer.drain()
             if len(packets) > 1:
                 await asyncio.sleep(0)
-        return await self.answer()
+        return await self.answer(ends_with_head=ends_with_head)
 
 
 @contextlib.asynccontextmanager
@@ -133,9 +155,9 @@ async def line(url: str) -> AsyncIterator[Line]:
 
 
 @contextlib.asynccontextmanager
-async def tower(*, counted: bool = False) -> AsyncIterator[tuple[Tower, str]]:
+async def tower(*, counted: bool = False, bypass: bool = False) -> AsyncIterator[tuple[Tower, str]]:
     found = Tower()
-    app, shortcuts = found.opened(counted=counted)
+    app, shortcuts = found.opened(counted=counted, bypass=bypass)
     async with serving(app, shortcuts=shortcuts) as url:
         yield found, url
 
@@ -190,13 +212,14 @@ def variants() -> list[bytes]:
     return [request for request in each if not request.startswith(b"HEAD")]
 
 
-async def test_every_variant_is_answered_as_by_the_app() -> None:
-    found = Tower()
-    app, shortcuts = found.opened()
+async def differences(found: Tower, *, bypass: bool) -> AsyncIterator[tuple[bytes, bytes, bytes]]:
+    """Each variant with its answer by a server with shortcuts, sent in pieces, and by one without."""
+    quick_app, shortcuts = found.opened(bypass=bypass)
+    full_app, _ = found.opened()
     dice = random.Random(11)
-    async with serving(app, shortcuts=shortcuts) as short, serving(app) as long, line(short) as warm:
+    async with serving(quick_app, shortcuts=shortcuts) as short, serving(full_app) as long, line(short) as warm:
         for token in ("owner", "keeper", "late"):
-            await warm.ask(get(OWNER, token))
+            await warm.ask(get(OWNER, token, path="/v1/bells/{}/tone?"))
         for request in variants():
             cuts = sorted(dice.sample(range(1, len(request)), dice.choice([0, 0, 1, 3])))
             packets = [request[a:b] for a, b in itertools.pairwise([0, *cuts, len(request)])]
@@ -204,8 +227,40 @@ async def test_every_variant_is_answered_as_by_the_app() -> None:
                 full = await there.ask(request)
                 refused = full.startswith(b"HTTP/1.1 400")  # in the middle of it, and the rest would be reset
                 quick = await (here.ask(request) if refused else here.ask(*packets))
-            assert comparable(quick) == comparable(full), request
+            if comparable(quick) != comparable(full):
+                yield request, quick, full
+
+
+async def test_every_variant_is_answered_as_by_the_app() -> None:
+    found = Tower()
+    assert [each async for each in differences(found, bypass=False)] == []
     assert found.answered > 200
+
+
+@pytest.mark.parametrize("found", [Tower(cold={OWNER, MINE, ANOTHERS}), Tower(cold={OWNER, MINE, ANOTHERS}, away=True)])
+async def test_every_variant_is_looked_up_as_by_the_app(found: Tower) -> None:
+    assert [each async for each in differences(found, bypass=True)] == []
+    assert found.looked_up > 200
+
+
+async def test_what_is_not_at_hand_is_looked_up_past_the_framework() -> None:
+    async with tower(bypass=True) as (found, url), line(url) as one:
+        found.cold.add(MINE)
+        first = await one.ask(get())
+        second, head = await one.ask(get()), await one.ask(get(verb="HEAD"), ends_with_head=True)
+
+        assert (found.handled, found.looked_up, found.answered) == (1, 2, 0)
+        assert comparable(first) == comparable(second)
+        assert comparable(head) == comparable(first).partition(b"\r\n\r\n")[0] + b"\r\n\r\n"
+
+
+async def test_a_look_up_that_fails_is_left_to_the_app() -> None:
+    async with tower(bypass=True) as (found, url), line(url) as one:
+        await one.ask(get())
+        found.broken = True
+
+        assert (await one.ask(get())).startswith(b"HTTP/1.1 200")
+        assert (found.handled, found.looked_up) == (2, 0)
 
 
 @pytest.mark.parametrize(

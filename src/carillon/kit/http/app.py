@@ -16,10 +16,12 @@ from carillon.kit.auth import Authenticator
 from carillon.kit.errors import BrokenBody, FieldProblem, Invalid, NotFound, Problem, WrongMethod
 from carillon.kit.http.access import CountCaller, guard
 from carillon.kit.http.answer import Answer
+from carillon.kit.http.bypass import Bypass
 from carillon.kit.http.edge import MAX_BODY, App, Edge
 from carillon.kit.http.envelope import failure
 from carillon.kit.http.proxies import Network
 from carillon.kit.http.routing import allowed, options
+from carillon.kit.http.shortcut import Shortcut
 from carillon.kit.http.system import HealthCheck, system_routes
 
 _log = structlog.get_logger()
@@ -41,10 +43,12 @@ def build_app(
     limit: CountCaller | None = None,
     trusted_proxies: Sequence[Network] = (),
     verify: Authenticator | None = None,
+    shortcuts: Sequence[Shortcut] = (),
 ) -> App:
     """One service's app. Its routes find `state` under `request.app.state`; `checks` feed `/health` and `/ready`.
 
-    `verify` is asked for strict routes: it remembers nothing (`authenticate` where there is no other).
+    `verify` is asked for strict routes: it remembers nothing (`authenticate` where there is no other). `shortcuts` are
+    routes of `handlers` that can also be answered past the framework.
     """
     routes = [*handlers, *system_routes(name, checks)]
     inner = Litestar(
@@ -63,7 +67,8 @@ def build_app(
         ),
         logging_config=None,
     )
-    return Edge(cast(App, inner), service=name, trusted_proxies=trusted_proxies)
+    within = Bypass(cast(App, inner), shortcuts) if shortcuts else cast(App, inner)
+    return Edge(within, service=name, trusted_proxies=trusted_proxies)
 
 
 def _render(problem: Problem) -> Response[Any]:

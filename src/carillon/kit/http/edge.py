@@ -101,9 +101,9 @@ def _refusal(method: str, headers: dict[bytes, bytes]) -> Problem | None:
 
 
 async def answer(send: Send, problem: Problem) -> None:
-    """Send a problem without any framework's help."""
+    """Send a problem without any framework's help, and as the framework would."""
     body = msgspec.json.encode(failure(problem))
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -42,32 +42,50 @@ class Tokens(Protocol):
     def count(self) -> None: ...
 
 
+AtHand = Callable[[UUID, Caller], Ready | None]
+LookUp = Callable[[UUID, Caller], Awaitable[Ready | None]]
+
+
 class Shortcut:
-    """One GET route of one service. `path` is the route's own, `/users/{user_id:uuid}/preferences`; `answer` gets its
-    parameter and the caller, and returns None wherever memory does not suffice or the caller may not: the ordinary
-    way decides all that is not plain. Where requests are `counted`, so does it for all whom the count is about.
+    """One GET route of one service. `path` is the route's own, `/users/{user_id:uuid}/preferences`. `at_hand` and
+    `look_up` get its parameter and the caller, and return None where memory does not suffice or the caller may not:
+    the ordinary way decides all that is not plain. Where requests are `counted`, so does it for all whom the count is
+    about.
     """
 
     def __init__(
-        self,
-        path: str,
-        answer: Callable[[UUID, Caller], Ready | None],
-        *,
-        tokens: Tokens,
-        service: str,
-        counted: bool = False,
+        self, path: str, *, at_hand: AtHand, look_up: LookUp, tokens: Tokens, service: str, counted: bool = False
     ) -> None:
         before, after = (re.escape(part).encode() for part in _PARAMETER.split(path)[::2])
+        self.route = "/api/v1" + _PARAMETER.sub(r"{\1}", path)
         self._path = re.compile(b"(?:/api)?/v1%b%b%b/?" % (before, _UUID, after))
-        self._answer = answer
+        self._at_hand = at_hand
+        self._look_up = look_up
         self._tokens = tokens
         self._counted = counted
-        self._seconds = HTTP_SECONDS.labels(service, "GET", "/api/v1" + _PARAMETER.sub(r"{\1}", path), "200")
+        self._seconds = HTTP_SECONDS.labels(service, "GET", self.route, "200")
 
     def __call__(self, target: bytes, given: Sequence[Header], own: Sequence[Header]) -> bytes | None:
+        """From memory, in this turn."""
+        started = time.perf_counter()
+        if (asked := self._asked(target, given)) is None or (ready := self._at_hand(*asked)) is None:
+            return None
+        self._tokens.count()
+        identity = next((value for name, value in given if name == _CORRELATION), None)
+        answer = _written(ready, own, identity)
+        self._seconds.observe(time.perf_counter() - started)
+        return answer
+
+    async def look_up(self, target: bytes, given: Sequence[Header]) -> Ready | None:
+        """Whatever it takes. Raises the problems that the ordinary way would."""
+        if (asked := self._asked(target, given)) is None or (ready := await self._look_up(*asked)) is None:
+            return None
+        self._tokens.count()
+        return ready
+
+    def _asked(self, target: bytes, given: Sequence[Header]) -> tuple[UUID, Caller] | None:
         if (found := self._path.fullmatch(target)) is None:
             return None
-        started = time.perf_counter()
         headers = dict(given)
         if len(headers) != len(given) or not headers.keys() <= _PLAIN:
             return None
@@ -75,13 +93,7 @@ class Shortcut:
         caller = self._tokens.at_hand(token[1].decode()) if token else None
         if caller is None or (self._counted and caller.kind != "service"):
             return None
-        ready = self._answer(UUID(found[1].decode()), caller)
-        if ready is None:
-            return None
-        self._tokens.count()
-        answer = _written(ready, own, headers.get(_CORRELATION))
-        self._seconds.observe(time.perf_counter() - started)
-        return answer
+        return UUID(found[1].decode()), caller
 
 
 def _written(ready: Ready, own: Sequence[Header], given: bytes | None) -> bytes:

@@ -123,13 +123,16 @@ def may_look_up(caller: Caller, user_id: UUID) -> bool:
 
 
 def preferences_shortcut(look_ups: LookUps, tokens: Tokens, *, counted: bool) -> Shortcut:
-    """`read_preferences` for whoever is known and asks for what is in memory."""
+    """`read_preferences` for whoever is known: at once what is in memory, past the framework what is not."""
 
-    def answer(user_id: UUID, caller: Caller) -> Ready | None:
+    def at_hand(user_id: UUID, caller: Caller) -> Ready | None:
         found = look_ups.preferences_at_hand(user_id) if may_look_up(caller, user_id) else None
         return None if found is None else told(found)
 
-    return Shortcut(PREFERENCES, answer, tokens=tokens, service="users", counted=counted)
+    async def look_up(user_id: UUID, caller: Caller) -> Ready | None:
+        return told(await look_ups.preferences(user_id)) if may_look_up(caller, user_id) else None
+
+    return Shortcut(PREFERENCES, at_hand=at_hand, look_up=look_up, tokens=tokens, service="users", counted=counted)
 
 
 @endpoint("PUT", PREFERENCES, needs=owner_or(WRITE), says="Replace all preferences", errors=(404, 412), tag=TAG)
