@@ -94,6 +94,8 @@ def _defaults(address: Address, smtp_port: int) -> dict[str, dict[str, Any]]:
         "broker_url": _UNKNOWN,
         "users_url": address.url,
         "templates_url": address.url,
+        "gateway_url": address.url,
+        "public_url": address.url,
     }
     known |= {"signing_key_file": data_dir / "signing_key.pem", "service_account_file": _account(data_dir)}
     known |= {"simulated_account_file": _account(data_dir), "database_pool": "4", "database_connections": "5"}
@@ -151,6 +153,7 @@ async def _prepare(known: dict[str, Any], embedded: set[str], address: Address) 
     await _end_leases(known, brokers, embedded)
     await carillon.users.app.bootstrap(known["users"], address.data_dir)
     await carillon.templates.app.seed(known["templates"])
+    await carillon.templates.app.seed_account_mails(known["templates"])
     carillon.simulators.app.ensure_service_account(_account(address.data_dir), address.url)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+import carillon.templates.app
 import carillon.users.app
 from carillon.kit.broker.postgres.schema import migrate_broker
 from carillon.kit.service import bind, serve
@@ -41,3 +42,4 @@ async def migrate(data_dir: Path) -> None:
     for name, entry in SERVICES.items():
         await entry.migrate(known[name])
     await carillon.users.app.bootstrap(known["users"], data_dir)
+    await carillon.templates.app.seed_account_mails(known["templates"])

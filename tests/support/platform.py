@@ -26,6 +26,7 @@ QUICK = {
     "CARILLON_REGISTRATIONS_PER_MINUTE": "0",
     "CARILLON_LOGINS_PER_MINUTE": "0",
     "CARILLON_FAILED_LOGINS_PER_MINUTE": "0",
+    "CARILLON_ACCOUNT_MAILS_PER_MINUTE": "0",
     "CARILLON_LOG_LEVEL": "warning",
 }
 
@@ -143,6 +144,8 @@ def _shared(
         "CARILLON_BROKER_URL": rabbitmq.url,
         "CARILLON_USERS_URL": urls["users"],
         "CARILLON_TEMPLATES_URL": urls["templates"],
+        "CARILLON_GATEWAY_URL": urls["gateway"],
+        "CARILLON_PUBLIC_URL": urls["users"],
         "CARILLON_SIGNING_KEY_FILE": str(platform.data_dir / "signing_key.pem"),
     }
     for name in SERVICES:

@@ -19,6 +19,8 @@ _SCHEMES = {
     "redis_url": ("redis", "rediss", "unix"),
     "users_url": _HTTP,
     "templates_url": _HTTP,
+    "gateway_url": _HTTP,
+    "public_url": _HTTP,
     "fcm_url": _HTTP,
 }  # `smtp_url` is a list with options: its worker judges it
 _TEN_YEARS = 10 * 366 * 86_400

@@ -70,6 +70,11 @@ class Credentials(msgspec.Struct, frozen=True):
     application_token: str
 
 
+def credentials_of(path: Path) -> Credentials:
+    """Raises OSError, msgspec.DecodeError."""
+    return msgspec.json.decode(path.read_bytes(), type=Credentials)
+
+
 class Contacts:
     """Makes people as the administrator, signing in again before the token expires."""
 
@@ -132,6 +137,8 @@ def _tell(line: str, style: str = "") -> None:
 def _of_credentials(error: Exception, job: Job) -> str:
     if not isinstance(error, Refused) or error.status != 401:  # noqa: PLR2004
         return ""
+    if not credentials_of(job.credentials).admin_password:
+        return f" The administrator's password was changed: write it to admin_password in {job.credentials}."
     return (
         f" What was shown stands in {job.credentials}; name the data folder of the Carillon at {job.url}: --data-dir."
     )
@@ -140,7 +147,7 @@ def _of_credentials(error: Exception, job: Job) -> str:
 @asynccontextmanager
 async def _connected(job: Job) -> AsyncIterator[tuple[Carillon, Contacts]]:
     try:
-        credentials = msgspec.json.decode(job.credentials.read_bytes(), type=Credentials)
+        credentials = credentials_of(job.credentials)
     except (OSError, msgspec.DecodeError) as error:
         said = getattr(error, "strerror", None) or str(error)
         raise CannotSend(

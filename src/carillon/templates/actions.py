@@ -25,6 +25,7 @@ from carillon.contracts.templates import (
     Variable,
     VersionToMake,
 )
+from carillon.templates.account import ACCOUNT
 from carillon.templates.demo import WELCOME, WELCOME_PUSH
 from carillon.templates.domain import canonical, content_of, fallbacks, problems_of
 from carillon.templates.errors import (
@@ -239,6 +240,12 @@ async def seed(store: Templates, *, by: UUID) -> None:
     if not await store.is_empty():
         return
     await store.create_published(WELCOME.code, [_draft(given, by, "en") for given in (WELCOME, WELCOME_PUSH)])
+
+
+async def seed_account_mails(store: Templates, *, by: UUID) -> None:
+    """Publish what the mails about accounts say, each where there is no template of its code."""
+    for given in ACCOUNT:
+        await store.create_published(given.code, [_draft(given, by, "en")])
 
 
 async def _which_is_missing(store: Templates, code: str, wanted: str) -> TemplateNotFound | VersionNotFound:

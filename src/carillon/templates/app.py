@@ -81,3 +81,9 @@ async def seed(settings: TemplatesSettings) -> None:
     """Publish the demo templates where there is no template at all."""
     async with open_database(settings.database_url, name="templates-seed", size=1) as database:
         await actions.seed(TemplateStore(database), by=_NOBODY)
+
+
+async def seed_account_mails(settings: TemplatesSettings) -> None:
+    """Publish the templates of mails about accounts, each where there is none of its code."""
+    async with open_database(settings.database_url, name="templates-seed", size=1) as database:
+        await actions.seed_account_mails(TemplateStore(database), by=_NOBODY)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from pathlib import Path
 
+from carillon.clients.own_token import own_token
 from carillon.clients.revocations import Revocations
 from carillon.contracts.channels import topology
 from carillon.kit.broker.open import open_broker
@@ -24,15 +25,17 @@ from carillon.kit.settings import SettingsError
 from carillon.users.actions.authenticating import Identification
 from carillon.users.actions.founding import found
 from carillon.users.actions.looking_up import LookUps
+from carillon.users.actions.mailing import Terms
 from carillon.users.actions.noting import TokensUsed
 from carillon.users.domain.people import Address, address
-from carillon.users.loops import Changes, announce, listen, note_used, tidy
+from carillon.users.loops import Changes, announce, listen, mail, note_used, tidy, tidy_tokens
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.installation import Installation, ensure_signing_key
 from carillon.users.providers.passwords import Argon2Passwords, open_passwords
 from carillon.users.providers.shared_people import SharedPeople, open_shared_people
 from carillon.users.providers.signing_keys import read_signing_keys
 from carillon.users.routes import (
+    account_pages,
     administration,
     applications,
     authentication,
@@ -48,8 +51,11 @@ from carillon.users.routes import (
     suppressions,
     tokens,
 )
+from carillon.users.routes import passwords as password_routes
 from carillon.users.routes.resources import Resources
 from carillon.users.settings import UsersSettings
+from carillon.users.store.account_mail import AccountMails
+from carillon.users.store.addresses import Addresses
 from carillon.users.store.administration import Administration
 from carillon.users.store.applications import Applications
 from carillon.users.store.categories import Categories
@@ -61,8 +67,10 @@ from carillon.users.store.foundation import Foundation
 from carillon.users.store.grants import GrantsStore
 from carillon.users.store.idempotency import IdempotencyKeys
 from carillon.users.store.lists import Lists
+from carillon.users.store.one_time_tokens import OneTimeTokens
 from carillon.users.store.opaque_tokens import OpaqueTokens
 from carillon.users.store.outbox import Outbox
+from carillon.users.store.passwords import PasswordStore
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
 from carillon.users.store.profiles import Profiles
@@ -80,6 +88,7 @@ PATHS = (
     "/api/v1/categories",
     "/api/v1/audit_events",
     "/api/v1/suppressions",
+    "/account",
     "/.well-known",
     "/api/v1/.well-known",
 )
@@ -95,6 +104,8 @@ HANDLERS = [
     *sessions.HANDLERS,
     *tokens.HANDLERS,
     *applications.HANDLERS,
+    *password_routes.HANDLERS,
+    *account_pages.HANDLERS,
     *roles.HANDLERS,
     *administration.HANDLERS,
     *suppressions.HANDLERS,
@@ -134,6 +145,7 @@ async def bootstrap(settings: UsersSettings, data_dir: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def _open(settings: UsersSettings) -> AsyncIterator[Running]:
+    token = own_token(settings.token_file, NAME)
     keys = read_signing_keys(Path(settings.signing_key_file))
     access_tokens = AccessTokens(keys, seconds=settings.access_token_seconds, clock=time.time)
     async with (
@@ -144,7 +156,7 @@ async def _open(settings: UsersSettings) -> AsyncIterator[Running]:
         open_shared_people(settings.redis_url) as shared,
     ):
         here = _resources(settings, database, access_tokens, passwords, limits, shared)
-        yield _running(here, database, broker)
+        yield _running(here, database, broker, token)
         await here.look_ups.drain()
         await here.used.flush(here.tokens)
 
@@ -183,6 +195,10 @@ def _resources(
         look_ups=look_ups,
         changes=Changes(look_ups, remembered),
         passwords=passwords,
+        password_store=PasswordStore(database),
+        one_time_tokens=OneTimeTokens(database),
+        account_mails=AccountMails(database),
+        addresses=Addresses(database),
         access_tokens=access_tokens,
         limits=limits,
         identify=identify,
@@ -208,7 +224,7 @@ def _look_ups(
     )
 
 
-def _running(here: Resources, database: Database, broker: Broker) -> Running:
+def _running(here: Resources, database: Database, broker: Broker, token: str) -> Running:
     checks = _checks(database, broker, here.limits)
     per_minute = here.settings.requests_per_minute
     shortcut = preferences.preferences_shortcut(here.look_ups, here.remembered, counted=per_minute > 0)
@@ -228,9 +244,22 @@ def _running(here: Resources, database: Database, broker: Broker) -> Running:
         "announce": partial(announce, Outbox(database), broker, here.changes),
         "note_used": partial(note_used, here.used, here.tokens),
         "tidy": partial(tidy, here.sessions, here.idempotency_keys),
+        "tidy_tokens": partial(tidy_tokens, here.one_time_tokens),
+        "mail": partial(
+            mail, here.account_mails, here.one_time_tokens, _terms(here.settings), here.settings.gateway_url, token
+        ),
         "listen": partial(listen, broker, here.look_ups, here.revocations),
     }
     return Running(app, loops, checks, [shortcut])
+
+
+def _terms(settings: UsersSettings) -> Terms:
+    return Terms(
+        settings.public_url,
+        settings.password_reset_seconds,
+        settings.email_verification_seconds,
+        contacts_too=settings.registration == "open",
+    )
 
 
 def _checks(database: Database, broker: Broker, limits: Limits) -> dict[str, HealthCheck]:

@@ -42,6 +42,35 @@ class WeakPassword(Invalid):
         super().__init__(f"{field}: {reason}", details=[FieldProblem(field, reason)])
 
 
+class WrongPassword(Forbidden):
+    """The present password is another one."""
+
+    code = "wrong_password"
+
+    def __init__(self) -> None:
+        reason = "This is not the present password."
+        super().__init__(f"current_password: {reason}", details=[FieldProblem("current_password", reason)])
+
+
+class InvalidToken(Forbidden):
+    """The same answer for a token of a mail that is used, expired, replaced by a newer one, or was never given."""
+
+    code = "invalid_token"
+
+    def __init__(self) -> None:
+        reason = "This link is used or has expired: ask for another mail."
+        super().__init__(f"token: {reason}", details=[FieldProblem("token", reason)])
+
+
+class ChangedMeanwhile(Conflict):
+    """Two changed the same thing at the same moment."""
+
+    code = "changed_meanwhile"
+
+    def __init__(self) -> None:
+        super().__init__("The password was changed by another request at the same moment: look, and try again.")
+
+
 class UnknownUser(NotFound):
     """Nobody of this id, or nobody this caller may know of."""
 

@@ -13,11 +13,17 @@ from carillon.clients.revocations import Revocations
 from carillon.contracts.channels import USERS_EVENTS
 from carillon.contracts.users import UserChanged, event_of
 from carillon.kit.broker.port import Announced, Broker, Event, LinkLost
+from carillon.kit.http.client import ServiceClient, open_session
 from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.kit.telemetry.metrics import OUTBOX_WAITING
 from carillon.users.actions.announcing import BATCH, Outbox, announce_batch
 from carillon.users.actions.looking_up import LookUps
+from carillon.users.actions.mailing import BATCH as MAIL_BATCH
+from carillon.users.actions.mailing import Terms, mail_batch
 from carillon.users.actions.noting import TokensUsed, UseKeeper
+from carillon.users.providers.gateway import NotificationGateway
+from carillon.users.store.account_mail import AccountMails
+from carillon.users.store.one_time_tokens import OneTimeTokens
 
 _log = structlog.get_logger()
 _POLL_SECONDS = 0.5
@@ -102,6 +108,22 @@ async def note_used(used: TokensUsed, keeper: UseKeeper) -> None:
     while True:
         await asyncio.sleep(_NOTE_SECONDS)
         await used.flush(keeper)
+
+
+async def tidy_tokens(tokens: OneTimeTokens) -> None:
+    """Drop mailed tokens a day after their end, used or not, in small bites."""
+    while True:
+        if await tokens.drop_ended(older_than_seconds=_KEPT_SECONDS, limit=_BITE) < _BITE:
+            await asyncio.sleep(_TIDY_SECONDS)
+
+
+async def mail(mails: AccountMails, tokens: OneTimeTokens, terms: Terms, gateway_url: str, token: str) -> None:
+    """Hand the mails about accounts to the gateway, for ever."""
+    async with open_session(connections=2) as session:
+        gateway = NotificationGateway(ServiceClient(session, gateway_url, token=token))
+        while True:
+            if await mail_batch(mails, issuing=tokens, gateway=gateway, terms=terms) < MAIL_BATCH:
+                await asyncio.sleep(_POLL_SECONDS)
 
 
 async def listen(broker: Broker, look_ups: LookUps, revocations: Revocations) -> None:

@@ -1,5 +1,6 @@
 """What the users service reads from `CARILLON_USERS_*` and `CARILLON_*`."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from msgspec import Meta
@@ -53,6 +54,25 @@ class UsersSettings(Settings, frozen=True, kw_only=True):
     cache_fills: Annotated[int, Meta(ge=1, description="Look-ups that ask the database at a time, each for many")] = 4
     hashing_threads: Annotated[int, Meta(ge=1, le=16, description="Threads that hash passwords")] = 2
     hashing_queue: Annotated[int, Meta(ge=1, description="Sign-ins waiting for a thread before 503")] = 100
+    token_file: Annotated[Path, Meta(description="File with this service's own token, made by `carillon migrate`")] = (
+        Path(".carillon/tokens/users.token")
+    )
+    gateway_url: Annotated[str, Meta(description="Where mails about accounts are handed to")] = "http://127.0.0.1:8000"
+    public_url: Annotated[str, Meta(description="Where people find this service: the links of mails begin with it")] = (
+        "http://127.0.0.1:8000"
+    )
+    verify_addresses: Annotated[
+        bool, Meta(description="Whether a registration has its address confirmed by a mail: true or false")
+    ] = False
+    password_reset_seconds: Annotated[float, Meta(gt=0, description="How long a link for a new password is good")] = (
+        1800
+    )
+    email_verification_seconds: Annotated[
+        float, Meta(gt=0, description="How long a link that confirms an address is good")
+    ] = 86_400
+    account_mails_per_minute: Annotated[
+        int, Meta(ge=0, description="Mails about accounts that a client address, or one account, may ask for")
+    ] = 5
     admin_email: Annotated[str, Meta(description="Address of the administrator that the first start makes")] = (
         "admin@carillon.local"
     )

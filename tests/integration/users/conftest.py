@@ -64,9 +64,11 @@ def _settings(dsn: str, folder: Path) -> UsersSettings:
         database_url=dsn,
         broker_url=dsn,
         signing_key_file=str(folder / "signing_key.pem"),
+        token_file=folder / "tokens" / "users.token",
         registrations_per_minute=0,
         logins_per_minute=0,
         failed_logins_per_minute=0,
+        account_mails_per_minute=0,
     )
 
 

@@ -47,7 +47,7 @@ async def test_several_first_starts_at_once_leave_credentials_that_work(
     await asyncio.gather(*(bootstrap(settings, tmp_path) for _ in range(5)))
 
     assert await sql.fetchval("SELECT count(*) FROM users.users") == 1
-    assert await sql.fetchval("SELECT count(*) FROM users.personal_access_tokens") == 5
+    assert await sql.fetchval("SELECT count(*) FROM users.personal_access_tokens") == 6
     async with running(settings, tmp_path) as (api, _):
         assert await opens(api)
 
@@ -61,7 +61,7 @@ async def test_a_later_start_changes_neither_files_nor_rows(
     await bootstrap(settings, tmp_path)
 
     assert contents(tmp_path) == files
-    assert await sql.fetchval("SELECT count(*) FROM users.personal_access_tokens") == 5
+    assert await sql.fetchval("SELECT count(*) FROM users.personal_access_tokens") == 6
 
 
 async def test_files_that_were_lost_are_made_anew_and_old_tokens_fade_out(
@@ -96,6 +96,22 @@ async def test_who_registered_the_administrators_address_before_inherits_nothing
         assert (await api.call("GET", "/v1/users", token=token)).status == 401
         assert (await api.log_in("root@example.com")).status == 401
         assert (await api.call("GET", "/v1/users", token=await api.admin())).status == 200
+
+
+async def test_an_administrator_who_changed_the_password_keeps_it(settings: UsersSettings, tmp_path: Path) -> None:
+    chosen = "staple gun and honey"
+    async with running(settings, tmp_path) as (api, _):
+        known = api.credentials
+        body = {"current_password": known["admin_password"], "new_password": chosen}
+        answer = await api.call("POST", "/v1/auth/password/change", token=await api.admin(), body=body)
+        assert answer.status == 200
+
+    await bootstrap(settings, tmp_path)
+
+    async with running(settings, tmp_path) as (api, _):
+        assert (api.credentials["admin_password"], api.credentials["admin_user_id"]) == ("", known["admin_user_id"])
+        assert (await api.log_in(known["admin_email"], chosen)).status == 200
+        assert api.credentials["application_token"] == known["application_token"]
 
 
 async def test_without_its_key_the_service_says_what_is_missing(settings: UsersSettings, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from carillon.contracts.preferences import CategoryRule
 from carillon.kit.auth import CallerKind
 from carillon.kit.errors import Unavailable
 from carillon.kit.ids import uuid7
-from carillon.users.actions.founding import KnownCredentials
+from carillon.users.actions.founding import KnownAdmin, KnownCredentials
 from carillon.users.domain.people import Address
 from carillon.users.domain.preferences import Person
 from carillon.users.domain.refreshing import RefreshParts
@@ -101,6 +101,7 @@ class FakeFoundations:
     """A database in which foundations are laid; `laying` undoes everything when it fails, as a transaction does."""
 
     admins: dict[str, tuple[UUID, str]] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
     accounts: dict[str, tuple[UUID, tuple[str, ...]]] = field(default_factory=dict)
     tokens: dict[UUID, tuple[UUID, tuple[str, ...], bytes, datetime]] = field(default_factory=dict)
 
@@ -113,12 +114,14 @@ class FakeFoundations:
             self.admins, self.accounts, self.tokens = before
             raise
 
-    async def admin(self, email_key: str) -> tuple[UUID, str | None] | None:
-        return self.admins.get(email_key)
+    async def admin(self, email_key: str) -> KnownAdmin | None:
+        found = self.admins.get(email_key)
+        return None if found is None else KnownAdmin(*found, changed=email_key in self.changed)
 
     async def put_admin(self, address: Address, password_hash: str) -> UUID:
         user_id = self.admins[address.key][0] if address.key in self.admins else uuid7()
         self.admins[address.key] = (user_id, password_hash)
+        self.changed.discard(address.key)
         return user_id
 
     async def put_account(self, name: str, kind: CallerKind, permissions: Sequence[str]) -> UUID:

@@ -6,6 +6,7 @@ import stat
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from carillon.kit.settings import SettingsError
@@ -45,7 +46,31 @@ async def test_the_first_start_makes_an_administrator_and_a_token_for_each() -> 
 
     assert_everything_works(foundations, keeper)
     assert set(APPLICATION.permissions) == {"notifications:send", "notifications:read"}
-    assert set(keeper.tokens) == {"gateway", "templates", "email_worker", "push_worker"}
+    assert set(keeper.tokens) == {"gateway", "users", "templates", "email_worker", "push_worker"}
+
+
+async def test_an_administrator_who_chose_a_password_keeps_it_and_the_file_no_longer_tells_one() -> None:
+    foundations, keeper = FakeFoundations(), FakeKeeper()
+    await lay(foundations, keeper)
+    admin_id, _ = foundations.admins[ADMIN.key]
+    foundations.admins[ADMIN.key] = (admin_id, "hash of their own")
+    foundations.changed.add(ADMIN.key)
+
+    for _ in range(2):
+        await lay(foundations, keeper)
+
+        assert foundations.admins[ADMIN.key] == (admin_id, "hash of their own")
+        assert keeper.known is not None
+        assert (keeper.known.admin_password, keeper.known.admin_user_id) == ("", admin_id)
+
+    assert keeper.known is not None
+    written = msgspec.structs.replace(keeper.known, admin_password="their own")
+    keeper.known = written
+    await lay(foundations, keeper)
+    assert keeper.known is written, "what the operator writes there is kept while it fits"
+    keeper.known = None
+    await lay(foundations, keeper)
+    assert foundations.admins[ADMIN.key] == (admin_id, "hash of their own"), "a lost file is no reason to change it"
 
 
 async def test_a_later_start_changes_nothing() -> None:
@@ -129,7 +154,7 @@ async def test_files_are_readable_by_their_owner_alone_under_any_umask(tmp_path:
     files = [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
     assert {path.name for path in files} == {
         "credentials.json", "signing_key.pem", "gateway.token", "templates.token", "email_worker.token",
-        "push_worker.token",
+        "push_worker.token", "users.token",
     }  # fmt: skip
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
     assert stat.S_IMODE((tmp_path / "data" / "tokens").stat().st_mode) == 0o700

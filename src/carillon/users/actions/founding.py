@@ -37,6 +37,7 @@ class Principal:
 APPLICATION = Principal("application", "application", ("notifications:read", "notifications:send"))
 SERVICES = (
     Principal("gateway", "service", ("templates:read", "tokens:introspect", "users:contact")),
+    Principal("users", "service", ("notifications:send",)),
     Principal("templates", "service", ("tokens:introspect",)),
     Principal("email_worker", "service", ("notifications:report", "templates:read", "users:contact")),
     Principal(
@@ -46,7 +47,7 @@ SERVICES = (
 
 
 class KnownCredentials(msgspec.Struct, frozen=True):
-    """`credentials.json`."""
+    """`credentials.json`. The password is empty once the administrator has changed it: nobody writes it down then."""
 
     admin_email: str
     admin_password: str
@@ -54,10 +55,19 @@ class KnownCredentials(msgspec.Struct, frozen=True):
     application_token: str
 
 
+@dataclass(frozen=True, slots=True)
+class KnownAdmin:
+    """The administrator as they are; `changed`: the password is one of their own, not the one of the first start."""
+
+    user_id: UUID
+    password_hash: str | None
+    changed: bool
+
+
 class Foundations(Protocol):
     """What is laid in the database, within one transaction."""
 
-    async def admin(self, email_key: str) -> tuple[UUID, str | None] | None: ...
+    async def admin(self, email_key: str) -> KnownAdmin | None: ...
 
     async def put_admin(self, address: Address, password_hash: str) -> UUID: ...
 
@@ -104,8 +114,11 @@ class Keeper(Protocol):
 
 
 async def found(admin: Address, *, layer: Layer, passwords: Passwords, keeper: Keeper, token_days: int) -> None:
-    """Afterwards every kept credential works. Files are in place before the commit: a crash between the two leaves
-    credentials that do not work, and the next start replaces them."""
+    """Afterwards every kept credential works, and an administrator who chose a password still has it.
+
+    Files are in place before the commit: a crash between the two leaves credentials that do not work, and the next
+    start replaces them.
+    """
     async with layer.laying() as foundations:
         minting = _Minting(foundations, token_days)
         before = await keeper.credentials()
@@ -125,10 +138,14 @@ async def found(admin: Address, *, layer: Layer, passwords: Passwords, keeper: K
 async def _admin(
     address: Address, before: KnownCredentials | None, foundations: Foundations, passwords: Passwords
 ) -> tuple[str, UUID]:
-    """The password that works, and the administrator's id."""
+    """The password that works, or none where it is the administrator's own; and their id."""
     there = await foundations.admin(address.key)
-    if before is not None and there is not None and await passwords.matches(there[1], before.admin_password):
-        return before.admin_password, there[0]
+    if there is not None:
+        kept = before.admin_password if before else ""
+        if kept and await passwords.matches(there.password_hash, kept):
+            return kept, there.user_id
+        if there.changed:
+            return "", there.user_id
     password = secrets.token_urlsafe(24)
     user_id = await foundations.put_admin(address, await passwords.hashed(password))
     _log.info("admin_made", user_id=str(user_id), replaced=there is not None)

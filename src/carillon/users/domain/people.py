@@ -26,11 +26,14 @@ _INTERNAL = re.compile(r"\.local\Z", re.IGNORECASE)
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A person as they are shown. `push_token` is null while there is none that works."""
+    """A person as they are shown. `push_token` is null while there is none that works; `pending_email`
+    takes the place of `email` once it is confirmed."""
 
     user_id: UUID
     name: str
     email: str | None
+    email_verified: bool
+    pending_email: str | None
     push_token: str | None
     preferences: ChannelChoices
     status: Status

@@ -18,6 +18,7 @@ from carillon.kit.errors import invalid
 Status = Literal["active", "suspended"]
 ChangeSource = Literal["self", "admin", "registration", "contact", "import", "unsubscribe", "before_history"]
 CATEGORY = r"\A[a-z0-9][a-z0-9_.\-]*\Z"
+VERIFICATION = "email_verification"
 MOST_CATEGORIES = 200
 
 
@@ -66,6 +67,7 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     choices: Choices
     suppressed: bool
     devices: list[Device]
+    pending_email: str | None = None
 
 
 Adjusted: TypeAlias = bool | Mapping[Channel, bool | None] | None
@@ -135,6 +137,7 @@ def agreed(choices: Choices, version: int) -> Preferences:
 
 def contact_of(person: Person, channel: Channel, category: str | None, rule: CategoryRule | None) -> Contact:
     """The addresses of one channel, the decision, and when not to disturb."""
+    person = _confirming(person) if category == VERIFICATION else person
     decision = decide(person.choices, channel=channel, category=category, rule=rule, reach=_reach(person, channel))
     return Contact(
         user_id=person.user_id,
@@ -154,6 +157,13 @@ def _quiet_hours(person: Person) -> QuietHours | None:
     if quiet is None:
         return None
     return msgspec.structs.replace(quiet, timezone=zone_of(quiet.timezone or person.timezone).key)
+
+
+def _confirming(person: Person) -> Person:
+    """The mail that confirms an address goes to the one that waits. Whether that one bounced was asked before."""
+    if person.pending_email is None:
+        return person
+    return msgspec.structs.replace(person, email=person.pending_email, suppressed=False)
 
 
 def _reach(person: Person, channel: Channel) -> Reach:

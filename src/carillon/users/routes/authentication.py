@@ -20,6 +20,7 @@ from carillon.kit.http.routing import endpoint
 from carillon.users.actions.authenticating import introspect
 from carillon.users.actions.joining import Joining, register_once
 from carillon.users.actions.signing_in import sign_in
+from carillon.users.actions.verifying import ask_for_verification
 from carillon.users.domain.people import ONE_LINE, User
 from carillon.users.domain.preferences import ChannelChoices
 from carillon.users.routes.once import once_of
@@ -104,6 +105,8 @@ async def register_user(
     )
     if not new:
         return Response(Envelope(user, "registered before"), status_code=200, headers={**headers, **REPLAYED})
+    if here.settings.verify_addresses:
+        await ask_for_verification(user.user_id, asking=here.account_mails)
     return Response(Envelope(user, "registered"), status_code=201, headers=headers)
 
 

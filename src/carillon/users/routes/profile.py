@@ -15,10 +15,12 @@ from carillon.kit.http.conditions import IfMatch, etag, expected_versions
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.changing import change_profile
-from carillon.users.domain.people import User
+from carillon.users.actions.verifying import change_email
+from carillon.users.domain.people import User, address
 from carillon.users.domain.profile import ProfilePatch
-from carillon.users.routes.authentication import Name
-from carillon.users.routes.resources import TAG, WRITE, actor, resources
+from carillon.users.routes.authentication import Email, Name
+from carillon.users.routes.passwords import counted_mails
+from carillon.users.routes.resources import TAG, WRITE, actor, client_address, resources
 
 
 class PartOfUser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,9 +30,11 @@ class PartOfUser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         {"name": "Ada King", "locale": "pt-BR", "timezone": "Europe/Lisbon"},
         {"attributes": {"plan": "pro", "trial": None}},
         {"locale": None},
+        {"email": "ada@example.com"},
     )
 
     name: Name | UnsetType = UNSET
+    email: Email | UnsetType = UNSET
     locale: Language | UnsetType | None = UNSET
     timezone: TimezoneName | UnsetType | None = UNSET
     attributes: dict[str, Any] | UnsetType | None = UNSET
@@ -38,7 +42,8 @@ class PartOfUser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 @endpoint(
     "PATCH", "/users/{user_id:uuid}",
-    needs=owner_or(WRITE), says="Change name, locale, time zone, attributes", errors=(404, 412), tag=TAG,
+    needs=owner_or(WRITE), says="Change name, locale, time zone, attributes; an address counts once it is confirmed",
+    errors=(404, 409, 412, 429), tag=TAG,
 )  # fmt: skip
 async def patch_user(
     request: ApiRequest, user_id: FromPath[UUID], data: JSONBody[PartOfUser], if_match: IfMatch = None
@@ -50,14 +55,18 @@ async def patch_user(
         timezone=data.timezone,
         attributes=data.attributes,
     )
-    user = await change_profile(
-        user_id,
-        patch,
-        expected=expected_versions(if_match),
-        by=actor(request),
-        keeper=here.profiles,
-        changed=here.changes,
-    )
+    by, expected = actor(request), expected_versions(if_match)
+    wanted = None if data.email is UNSET else address(data.email)
+    if wanted is None or patch.fields:
+        user = await change_profile(
+            user_id, patch, expected=expected, by=by, keeper=here.profiles, changed=here.changes
+        )
+        expected = None
+    if wanted is not None:
+        await counted_mails(here, client_address(request), str(by.actor_id))
+        user = await change_email(
+            user_id, wanted, expected=expected, by=by, keeper=here.addresses, changed=here.changes
+        )
     return Answer(Envelope(user, "changed"), headers=etag(user.version))
 
 

@@ -20,6 +20,8 @@ from carillon.users.loops import Changes
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.passwords import Argon2Passwords
 from carillon.users.settings import UsersSettings
+from carillon.users.store.account_mail import AccountMails
+from carillon.users.store.addresses import Addresses
 from carillon.users.store.administration import Administration
 from carillon.users.store.applications import Applications
 from carillon.users.store.categories import Categories
@@ -30,7 +32,9 @@ from carillon.users.store.exports import Exports
 from carillon.users.store.grants import GrantsStore
 from carillon.users.store.idempotency import IdempotencyKeys
 from carillon.users.store.lists import Lists
+from carillon.users.store.one_time_tokens import OneTimeTokens
 from carillon.users.store.opaque_tokens import OpaqueTokens
+from carillon.users.store.passwords import PasswordStore
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
 from carillon.users.store.profiles import Profiles
@@ -64,6 +68,10 @@ class Resources:
     look_ups: LookUps
     changes: Changes
     passwords: Argon2Passwords
+    password_store: PasswordStore
+    one_time_tokens: OneTimeTokens
+    account_mails: AccountMails
+    addresses: Addresses
     access_tokens: AccessTokens
     limits: Limits
     identify: Identification

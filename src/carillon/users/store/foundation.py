@@ -8,17 +8,19 @@ from uuid import UUID
 from carillon.kit.auth import CallerKind
 from carillon.kit.database import Connection, Database
 from carillon.kit.ids import uuid7
+from carillon.users.actions.founding import KnownAdmin
 from carillon.users.domain.people import Address
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('carillon.users'), hashtext('foundation'))"
 _ADMIN = """
-SELECT u.id, u.password_hash FROM users.users u
+SELECT u.id, u.password_hash, u.password_changed_at IS NOT NULL AS changed FROM users.users u
 JOIN users.user_roles ur ON ur.user_id = u.id JOIN users.roles r ON r.id = ur.role_id AND r.name = 'admin'
 WHERE u.email_key = $1 AND u.status = 'active'
 """
 _PUT_ADMIN = """
 INSERT INTO users.users (id, name, email, email_key, password_hash) VALUES ($1, 'Administrator', $2, $3, $4)
 ON CONFLICT (email_key) DO UPDATE SET password_hash = excluded.password_hash, status = 'active',
+    password_changed_at = NULL,
     token_version = users.token_version + 1, updated_at = now()
 RETURNING id
 """
@@ -76,10 +78,10 @@ class Laying:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    async def admin(self, email_key: str) -> tuple[UUID, str | None] | None:
-        """The administrator's id and password hash, if there is one of this address."""
+    async def admin(self, email_key: str) -> KnownAdmin | None:
+        """The administrator of this address, if there is one."""
         row = await self._connection.fetchrow(_ADMIN, email_key)
-        return None if row is None else (row["id"], row["password_hash"])
+        return None if row is None else KnownAdmin(row["id"], row["password_hash"], row["changed"])
 
     async def put_admin(self, address: Address, password_hash: str) -> UUID:
         user_id: UUID = await self._connection.fetchval(_PUT_ADMIN, uuid7(), address.shown, address.key, password_hash)

@@ -1,4 +1,4 @@
-"""Events that were committed with their change and wait to be announced."""
+"""Events that were committed with their change and wait to be announced. Mails in the table: store/account_mail.py."""
 
 from collections.abc import Sequence
 from uuid import UUID
@@ -10,7 +10,8 @@ from carillon.users.domain.events import WaitingEvent
 _CLAIM = """
 UPDATE users.outbox SET available_at = now() + make_interval(secs => $2)
 WHERE id = ANY(ARRAY(
-    SELECT id FROM users.outbox WHERE available_at <= now() ORDER BY available_at LIMIT $1 FOR UPDATE SKIP LOCKED
+    SELECT id FROM users.outbox WHERE available_at <= now() AND topic <> 'account_mail'
+    ORDER BY available_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )) RETURNING id, topic, body
 """
 _SETTLE = "DELETE FROM users.outbox WHERE id = ANY($1::uuid[])"
@@ -24,7 +25,7 @@ class Outbox:
         self._database = database
 
     async def waiting(self) -> int:
-        """How many events wait, claimed ones included."""
+        """How many events wait, claimed ones included, and mails about accounts."""
         count: int = await self._database.fetchval("SELECT count(*) FROM users.outbox")
         return count
 

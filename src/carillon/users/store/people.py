@@ -15,7 +15,8 @@ from carillon.users.store.devices import give, lock_for_token
 from carillon.users.store.idempotency import claim, release
 
 USER = """
-SELECT u.id AS user_id, u.name, u.email, d.token AS push_token, p.email AS takes_email, p.push AS takes_push, u.status,
+SELECT u.id AS user_id, u.name, u.email, u.email_verified_at IS NOT NULL AS email_verified, u.pending_email,
+       d.token AS push_token, p.email AS takes_email, p.push AS takes_push, u.status,
        u.locale, u.timezone, u.attributes, u.version, u.created_at, u.updated_at
 FROM users.users u
 JOIN users.notification_preferences p ON p.user_id = u.id

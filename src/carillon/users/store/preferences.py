@@ -13,7 +13,7 @@ from carillon.users.store.changes import touch
 from carillon.users.store.consent import remember
 
 _PEOPLE = """
-SELECT u.id, u.name, u.email, u.locale, u.timezone, u.status, u.version,
+SELECT u.id, u.name, u.email, u.pending_email, u.locale, u.timezone, u.status, u.version,
        p.email AS takes_email, p.push AS takes_push, p.categories, p.quiet_hours,
        s.id IS NOT NULL AS suppressed, coalesce(d.devices, '[]') AS devices
 FROM users.users u
@@ -96,5 +96,6 @@ def _person(row: Row) -> Person:
             }
         ),
         suppressed=row["suppressed"],
+        pending_email=row["pending_email"],
         devices=msgspec.convert(row["devices"], list[Device]),
     )

@@ -10,10 +10,12 @@ down_revision = "0001"
 branch_labels = None
 depends_on = None
 
-# An address waits in pending_email until its owner has shown that mail arrives there.
+# An address waits in pending_email until its owner has shown that mail arrives there. password_changed_at is set by
+# people's own changes alone: the administrator's first password has none.
 PEOPLE = (
     "ALTER TABLE users.users ADD email_verified_at timestamptz",
     "ALTER TABLE users.users ADD pending_email text",
+    "ALTER TABLE users.users ADD password_changed_at timestamptz",
     "ALTER TABLE users.users DROP CONSTRAINT users_status_check",
     "UPDATE users.users SET status = 'suspended' WHERE status = 'disabled'",
     "ALTER TABLE users.users ADD CHECK (status IN ('active', 'suspended', 'erased'))",
@@ -121,7 +123,8 @@ FROM users.notification_preferences p JOIN users.users u ON u.id = p.user_id
 
 SEED_CATEGORIES = """
 INSERT INTO users.categories (id, code, description, required_channels, urgent) VALUES
-    (gen_random_uuid(), 'account', 'Passwords, addresses and sign-ins: nobody can opt out', '{email}', true)
+    (gen_random_uuid(), 'account', 'Passwords, addresses and sign-ins: nobody can opt out', '{email}', true),
+    (gen_random_uuid(), 'email_verification', 'Confirms an address, and goes to the one that waits', '{email}', true)
 """
 
 SEED_PERMISSIONS = """

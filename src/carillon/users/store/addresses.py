@@ -1,0 +1,48 @@
+"""An address that waits: it is written to, and takes the place of the present one once it is confirmed."""
+
+from collections.abc import Collection
+from uuid import UUID
+
+from carillon.kit.database import Database
+from carillon.users.actions.changing import Actor
+from carillon.users.domain.account_mail import VerificationAsked
+from carillon.users.domain.people import Address, User
+from carillon.users.errors import EmailTaken
+from carillon.users.store.account_mail import put_mail
+from carillon.users.store.changes import touch
+from carillon.users.store.one_time_tokens import void_tokens
+from carillon.users.store.people import visible
+
+_TAKEN = "SELECT true FROM users.users WHERE email_key = $1 AND id <> $2"
+_WAIT = "UPDATE users.users SET pending_email = CASE WHEN email_key = $3 THEN NULL ELSE $2 END WHERE id = $1"
+_WAITS = "SELECT pending_email IS NOT NULL FROM users.users WHERE id = $1"
+
+
+class Addresses:
+    """Changes of address, with the mail that confirms them in the same transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put_pending_email(
+        self, user_id: UUID, wanted: Address, *, by: Actor, expected: Collection[int] | None = None
+    ) -> User | None:
+        """None when there is no such user, or none that `by` may change. Raises EmailTaken, PreconditionFailed."""
+        async with self._database.transaction() as connection:
+            touched = await touch(
+                connection,
+                user_id,
+                actor_id=by.actor_id,
+                anyone=by.anyone,
+                action="email_change_asked",
+                expected=expected,
+            )
+            if touched is None:
+                return None
+            if await connection.fetchval(_TAKEN, wanted.key, user_id):
+                raise EmailTaken
+            await connection.execute(_WAIT, user_id, wanted.shown, wanted.key)
+            await void_tokens(connection, user_id, "email_verification")
+            if await connection.fetchval(_WAITS, user_id):
+                await put_mail(connection, VerificationAsked(user_id))
+            return await visible(connection, user_id)
