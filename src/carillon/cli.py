@@ -1,4 +1,4 @@
-"""`carillon up | run | migrate | settings | send | demo`: a failure is one line and an exit code."""
+"""`carillon up | run | migrate | keys | settings | send | demo`: a failure is one line and an exit code."""
 
 import asyncio
 import os
@@ -13,14 +13,19 @@ import asyncpg
 import uvloop
 from cyclopts import App, Parameter
 
+import carillon.users.app
 from carillon import all_in_one, running_apart
 from carillon.kit.broker.port import BrokerError
 from carillon.kit.embedded_postgres import EmbeddedPostgresError
 from carillon.kit.errors import Unavailable
 from carillon.kit.settings import SettingsError, load
 from carillon.kit.telemetry.logs import configure_logs
+from carillon.users.settings import UsersSettings
 
 app = App(name="carillon", help="A notification system: committed when accepted, delivered or explained.")
+
+keys = App(name="keys", help="The keys that access tokens are signed with.")
+app.command(keys)
 
 ServiceName = Literal["gateway", "users", "templates", "email_worker", "push_worker"]
 Url = Annotated[str, Parameter(help="Where Carillon answers.")]
@@ -62,6 +67,18 @@ def settings() -> None:
     from carillon.settings_table import print_settings  # noqa: PLC0415 - rich is slow to import
 
     print_settings()
+
+
+@keys.command
+def rotate(*, data_dir: DataDir = None) -> None:
+    """Add a key that signs in a minute; drop those of which no token lives. Running processes take it up themselves."""
+    print("\n".join(carillon.users.app.rotate_keys(_users(data_dir))))
+
+
+@keys.command(name="list")
+def list_keys(*, data_dir: DataDir = None) -> None:
+    """List the keys: which one signs, which will, which only verify."""
+    print("\n".join(carillon.users.app.list_keys(_users(data_dir))))
 
 
 @app.command
@@ -154,6 +171,21 @@ def _of_value(error: Exception) -> str:
     *_, frame = traceback.extract_tb(error.__traceback__)
     where = f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}"
     return f"A value cannot be used ({where}). `carillon settings` lists what each setting takes."
+
+
+def _users(data_dir: Path | None) -> UsersSettings:
+    """The users service's settings, where nothing but its files is needed."""
+    environ = _with_flags(data_dir=data_dir)
+    folder = load(all_in_one.PlatformSettings, "", environ).data_dir
+    unused = "postgresql://unused.invalid/"
+    return load(
+        UsersSettings,
+        "users",
+        environ,
+        database_url=unused,
+        broker_url=unused,
+        signing_key_file=str(folder / "signing_key.pem"),
+    )
 
 
 def _say(line: str) -> None:

@@ -27,13 +27,14 @@ from carillon.users.actions.founding import found
 from carillon.users.actions.looking_up import LookUps
 from carillon.users.actions.mailing import Terms
 from carillon.users.actions.noting import TokensUsed
+from carillon.users.actions.rotating import KeyFile
 from carillon.users.domain.people import Address, address
-from carillon.users.loops import Changes, announce, listen, mail, note_used, tidy, tidy_tokens
+from carillon.users.loops import Changes, announce, listen, mail, note_used, tidy, tidy_tokens, watch_keys
 from carillon.users.providers.access_tokens import AccessTokens
-from carillon.users.providers.installation import Installation, ensure_signing_key
+from carillon.users.providers.installation import Installation, ensure_signing_key, key_file, rotate_signing_keys
 from carillon.users.providers.passwords import Argon2Passwords, open_passwords
 from carillon.users.providers.shared_people import SharedPeople, open_shared_people
-from carillon.users.providers.signing_keys import read_signing_keys
+from carillon.users.providers.signing_keys import SigningKey, described, read_signing_keys
 from carillon.users.routes import (
     account_pages,
     administration,
@@ -143,11 +144,24 @@ async def bootstrap(settings: UsersSettings, data_dir: Path) -> None:
         )
 
 
+def rotate_keys(settings: UsersSettings) -> list[str]:
+    """Add a signing key that signs in a minute, drop those of which no token lives; a line for each that there is.
+
+    Raises SettingsError.
+    """
+    now, path = time.time(), Path(settings.signing_key_file)
+    return described(rotate_signing_keys(path, now=now, life_seconds=settings.access_token_seconds), now)
+
+
+def list_keys(settings: UsersSettings) -> list[str]:
+    """A line for each signing key. Raises SettingsError."""
+    return described(read_signing_keys(Path(settings.signing_key_file)), time.time())
+
+
 @contextlib.asynccontextmanager
 async def _open(settings: UsersSettings) -> AsyncIterator[Running]:
     token = own_token(settings.token_file, NAME)
-    keys = read_signing_keys(Path(settings.signing_key_file))
-    access_tokens = AccessTokens(keys, seconds=settings.access_token_seconds, clock=time.time)
+    keys = key_file(Path(settings.signing_key_file))
     async with (
         open_database(settings.database_url, name=NAME, size=settings.database_pool) as database,
         open_broker(settings.broker_url, topology(settings.retry_delays), name=NAME) as broker,
@@ -155,7 +169,7 @@ async def _open(settings: UsersSettings) -> AsyncIterator[Running]:
         open_limits(settings.redis_url, prefix=f"carillon:{NAME}:") as limits,
         open_shared_people(settings.redis_url) as shared,
     ):
-        here = _resources(settings, database, access_tokens, passwords, limits, shared)
+        here = _resources(settings, database, keys, passwords, limits, shared)
         yield _running(here, database, broker, token)
         await here.look_ups.drain()
         await here.used.flush(here.tokens)
@@ -164,7 +178,7 @@ async def _open(settings: UsersSettings) -> AsyncIterator[Running]:
 def _resources(
     settings: UsersSettings,
     database: Database,
-    access_tokens: AccessTokens,
+    keys: KeyFile[SigningKey],
     passwords: Argon2Passwords,
     limits: Limits,
     shared: SharedPeople | None,
@@ -173,6 +187,7 @@ def _resources(
     rules = Categories(database)
     look_ups = _look_ups(settings, store, rules, shared)
     credentials, sessions, revocations = Credentials(database), Sessions(database), Revocations()
+    access_tokens = AccessTokens(keys.keys(), seconds=settings.access_token_seconds, clock=time.time)
     used = TokensUsed()
     identify = Identification(credentials, sessions, access_tokens, void=revocations.void, used=used)
     remembered = RememberedTokens(identify, service=NAME, seconds=settings.remembered_token_seconds)
@@ -207,6 +222,7 @@ def _resources(
         sessions=sessions,
         tokens=OpaqueTokens(database),
         used=used,
+        keys=keys,
         applications=Applications(database),
     )
 
@@ -243,6 +259,7 @@ def _running(here: Resources, database: Database, broker: Broker, token: str) ->
     loops = {
         "announce": partial(announce, Outbox(database), broker, here.changes),
         "note_used": partial(note_used, here.used, here.tokens),
+        "watch_keys": partial(watch_keys, here.keys, here.access_tokens),
         "tidy": partial(tidy, here.sessions, here.idempotency_keys),
         "tidy_tokens": partial(tidy_tokens, here.one_time_tokens),
         "mail": partial(

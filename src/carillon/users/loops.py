@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -21,15 +21,18 @@ from carillon.users.actions.looking_up import LookUps
 from carillon.users.actions.mailing import BATCH as MAIL_BATCH
 from carillon.users.actions.mailing import Terms, mail_batch
 from carillon.users.actions.noting import TokensUsed, UseKeeper
+from carillon.users.actions.rotating import KeyFile, KeyUser
 from carillon.users.providers.gateway import NotificationGateway
 from carillon.users.store.account_mail import AccountMails
 from carillon.users.store.one_time_tokens import OneTimeTokens
 
 _log = structlog.get_logger()
+K = TypeVar("K")
 _POLL_SECONDS = 0.5
 _CUT_OFF_SECONDS = 5.0
 _TIDY_SECONDS = 600
 _NOTE_SECONDS = 5
+_KEYS_SECONDS = 2
 _KEPT_SECONDS = 86_400.0
 _BITE = 1_000
 
@@ -124,6 +127,13 @@ async def mail(mails: AccountMails, tokens: OneTimeTokens, terms: Terms, gateway
         while True:
             if await mail_batch(mails, issuing=tokens, gateway=gateway, terms=terms) < MAIL_BATCH:
                 await asyncio.sleep(_POLL_SECONDS)
+
+
+async def watch_keys(file: KeyFile[K], user: KeyUser[K]) -> None:
+    """Take up signing keys that were added or dropped while this process runs, for ever."""
+    while True:
+        await asyncio.sleep(_KEYS_SECONDS)
+        await asyncio.to_thread(file.look, user)
 
 
 async def listen(broker: Broker, look_ups: LookUps, revocations: Revocations) -> None:

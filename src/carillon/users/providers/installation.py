@@ -5,9 +5,18 @@ from pathlib import Path
 
 import msgspec
 
+from carillon.kit.settings import SettingsError
 from carillon.users.actions.founding import KnownCredentials
+from carillon.users.actions.rotating import KeyFile
 from carillon.users.providers import secret_files
-from carillon.users.providers.signing_keys import new_keys, read_signing_keys
+from carillon.users.providers.signing_keys import (
+    LEAD_SECONDS,
+    SigningKey,
+    new_keys,
+    read_signing_keys,
+    rendered,
+    with_new_key,
+)
 
 
 class Installation:
@@ -39,6 +48,25 @@ class Installation:
 
     def _token_file(self, service: str) -> Path:
         return self._tokens / f"{service}.token"
+
+
+def key_file(path: Path) -> KeyFile[SigningKey]:
+    """The signing keys as they are now, to be looked at again and again."""
+
+    def content() -> bytes | None:
+        try:
+            return secret_files.read(path)
+        except SettingsError:  # unreadable is a content too: it is told of once
+            return b""
+
+    return KeyFile(content, lambda: read_signing_keys(path), content())
+
+
+def rotate_signing_keys(path: Path, *, now: float, life_seconds: float) -> list[SigningKey]:
+    """Add a key that signs in a minute, drop those whose last token ended; what is in the file then."""
+    keys = with_new_key(read_signing_keys(path), now=now, lead_seconds=LEAD_SECONDS, life_seconds=life_seconds)
+    secret_files.keep(path, rendered(keys))
+    return keys
 
 
 async def ensure_signing_key(path: Path) -> None:

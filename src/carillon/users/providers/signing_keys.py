@@ -19,6 +19,8 @@ _BLOCK = re.compile(
 )
 _SIGNS_FROM = re.compile(r"^signs from (?P<time>\S+)[ \t]*$", re.MULTILINE)
 ALWAYS = -math.inf
+LEAD_SECONDS = 60.0
+"""Between the making of a key and its first signature: every process has read it by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,16 @@ def signing_now(keys: Sequence[SigningKey], now: float) -> SigningKey:
     """The one with the latest time that has come; before every time, the one that comes first."""
     begun = [key for key in keys if key.signs_from <= now]
     return max(begun, key=lambda key: key.signs_from) if begun else min(keys, key=lambda key: key.signs_from)
+
+
+def described(keys: Sequence[SigningKey], now: float) -> list[str]:
+    """A line for people for each key, without its secret, by the time from when on they sign."""
+    signing = signing_now(keys, now)
+    lines = []
+    for key in sorted(keys, key=lambda key: key.signs_from):
+        state = "signs" if key is signing else "will sign" if key.signs_from > now else "verifies"
+        lines.append(f"{key.kid}  {state}, from {'always' if key.signs_from == ALWAYS else _iso(key.signs_from)} on")
+    return lines
 
 
 def with_new_key(
@@ -125,7 +137,11 @@ def _time(text: str) -> float:
 def _heading(key: SigningKey) -> bytes:
     if key.signs_from == ALWAYS:
         return b""
-    return f"signs from {datetime.fromtimestamp(key.signs_from, UTC).isoformat().replace('+00:00', 'Z')}\n".encode()
+    return f"signs from {_iso(key.signs_from)}\n".encode()
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _pem(key: Ed25519PrivateKey) -> bytes:

@@ -137,7 +137,7 @@ async def introspect_token(request: ApiRequest, data: JSONBody[TokenToIntrospect
     security=[],
 )  # fmt: skip
 async def jwks(request: ApiRequest) -> Response[dict[str, Any]]:
-    headers = {"Cache-Control": "public, max-age=300"}
+    headers = {"Cache-Control": "public, max-age=60"}
     return Response(resources(request).access_tokens.jwks(), headers=headers)
 
 

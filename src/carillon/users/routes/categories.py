@@ -47,7 +47,7 @@ async def list_categories(request: ApiRequest) -> Envelope[Sequence[Category]]:
 
 @endpoint(
     "PUT", _PATH, needs=WRITE_CATEGORIES, says="Make or replace a category",
-    status=200, also=(201,), answers=Envelope[Category], errors=(409, 412), tag=TAG,
+    status=200, also=(201,), answers=Envelope[Category], errors=(409, 412), tag=TAG, strict=True,
 )  # fmt: skip
 async def replace_category(
     request: ApiRequest, code: Code, data: JSONBody[CategoryGiven], if_match: IfMatch = None
@@ -68,7 +68,7 @@ async def replace_category(
 
 @endpoint(
     "DELETE", _PATH, needs=WRITE_CATEGORIES, says="Drop a category: its default and its rules end, choices stay",
-    errors=(404, 409), tag=TAG,
+    errors=(404, 409), tag=TAG, strict=True,
 )  # fmt: skip
 async def remove_category(request: ApiRequest, code: Code) -> Envelope[None]:
     here = resources(request)

@@ -15,10 +15,12 @@ from carillon.users.actions.authenticating import Identification
 from carillon.users.actions.changing import Actor
 from carillon.users.actions.looking_up import LookUps
 from carillon.users.actions.noting import TokensUsed
+from carillon.users.actions.rotating import KeyFile
 from carillon.users.domain.people import email_key
 from carillon.users.loops import Changes
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.passwords import Argon2Passwords
+from carillon.users.providers.signing_keys import SigningKey
 from carillon.users.settings import UsersSettings
 from carillon.users.store.account_mail import AccountMails
 from carillon.users.store.addresses import Addresses
@@ -80,6 +82,7 @@ class Resources:
     sessions: Sessions
     tokens: OpaqueTokens
     used: TokensUsed
+    keys: KeyFile[SigningKey]
     applications: Applications
 
 

@@ -40,7 +40,7 @@ class AddressGiven(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @endpoint(
     "POST", "/suppressions", needs=SUPPRESS, says="Write to this address no more", status=201, also=(200,),
-    answers=Envelope[Suppression], tag=TAG,
+    answers=Envelope[Suppression], tag=TAG, strict=True,
 )  # fmt: skip
 async def suppress(request: ApiRequest, data: JSONBody[AddressToSuppress]) -> Answer[Envelope[Suppression]]:
     here = resources(request)
@@ -54,7 +54,7 @@ async def suppress(request: ApiRequest, data: JSONBody[AddressToSuppress]) -> An
     return Answer(Envelope(state, "suppressed" if new else "was suppressed"), status_code=201 if new else 200)
 
 
-@endpoint("POST", "/suppressions/lift", needs=SUPPRESS, says="Write to this address again", tag=TAG)
+@endpoint("POST", "/suppressions/lift", needs=SUPPRESS, says="Write to this address again", tag=TAG, strict=True)
 async def lift(request: ApiRequest, data: JSONBody[AddressGiven]) -> Envelope[Suppression]:
     here = resources(request)
     lifted = await suppressing.lift(
@@ -63,7 +63,9 @@ async def lift(request: ApiRequest, data: JSONBody[AddressGiven]) -> Envelope[Su
     return Envelope(Suppression(suppressed=False), "lifted" if lifted else "was not suppressed")
 
 
-@endpoint("POST", "/suppressions/check", needs=SUPPRESS, says="Is this address suppressed, and why", tag=TAG)
+@endpoint(
+    "POST", "/suppressions/check", needs=SUPPRESS, says="Is this address suppressed, and why", tag=TAG, strict=True
+)
 async def check(request: ApiRequest, data: JSONBody[AddressGiven]) -> Envelope[Suppression]:
     return Envelope(await suppressing.ask(data.email, suppressions=resources(request).suppressions))
 
