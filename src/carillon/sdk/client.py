@@ -10,6 +10,7 @@ import aiohttp
 import msgspec
 
 from carillon.contracts.envelope import Envelope, ErrorEnvelope
+from carillon.contracts.imports import Imported, ImportReport
 from carillon.contracts.notifications import Notification, NotificationAccepted
 
 T = TypeVar("T")
@@ -90,6 +91,10 @@ class Carillon:
         """`POST /contacts`: find or make a person by e-mail address."""
         body = {"email": email, "name": name} if name else {"email": email}
         return _data((await self._call("POST", "/contacts", body))[1], Person).user_id
+
+    async def import_users(self, users: list[dict[str, Any]]) -> list[Imported]:
+        """`POST /users/import`: up to 500 people; an outcome for each, in their order."""
+        return _data((await self._call("POST", "/users/import", {"users": users}))[1], ImportReport).results
 
     async def sign_in(self, email: str, password: str) -> "tuple[Carillon, int]":
         """A client that acts as this person, and for how many seconds it can."""

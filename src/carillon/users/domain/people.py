@@ -65,6 +65,7 @@ class NewPerson:
     attributes: dict[str, Any]
     locale: str | None
     timezone: str | None = None
+    verified: bool = False
 
 
 @dataclass(frozen=True, slots=True)

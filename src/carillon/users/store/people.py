@@ -27,8 +27,8 @@ _BY_EMAIL = f"{USER} WHERE u.email_key = $1"
 _PASSWORD = "SELECT password_hash FROM users.users WHERE id = $1"  # noqa: S105 - a statement
 _INSERT = """
 WITH made AS (
-    INSERT INTO users.users (id, name, email, email_key, password_hash, attributes, locale, timezone)
-    VALUES ($1, $2, $3, $4, $5, $6, $9, $10)
+    INSERT INTO users.users (id, name, email, email_key, password_hash, attributes, locale, timezone, email_verified_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $9, $10, CASE WHEN $11 THEN now() END)
     ON CONFLICT (email_key) DO NOTHING RETURNING id
 ), preferences AS (
     INSERT INTO users.notification_preferences (user_id, email, push) SELECT id, $7, $8 FROM made
@@ -58,7 +58,7 @@ class People:
             user_id: UUID | None = await connection.fetchval(
                 _INSERT, new_id, person.name, person.address.shown, person.address.key, person.password_hash,
                 person.attributes, person.choices.email, person.choices.push, person.locale,
-                person.timezone,
+                person.timezone, person.verified,
             )  # fmt: skip
             if user_id is None:
                 await release(connection, once)
