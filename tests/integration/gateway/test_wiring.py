@@ -121,7 +121,15 @@ async def test_a_gateway_built_from_settings_accepts_and_relays(settings: Gatewa
             health = (await said.json())["data"]
 
     assert service.paths == PATHS
-    assert set(running.loops) == {"watch_users", "watch_revocations", "relay", "recorder", "partitions", "measure"}
+    assert set(running.loops) == {
+        "watch_users",
+        "watch_revocations",
+        "erasures",
+        "relay",
+        "recorder",
+        "partitions",
+        "measure",
+    }
     assert {name: found["status"] for name, found in health["dependencies"].items()} == {
         "database": "ok", "broker": "ok", "users": "ok", "templates": "ok",
     }  # fmt: skip
