@@ -90,3 +90,29 @@ async def test_a_callers_limit_is_shared_in_redis_and_counted_in_each_process_wh
             return [answer.status for answer in answers] == [200] * 6 + [429]
 
         await eventually(together_again, within=15, every=0.5, says="the count is shared again")
+
+
+async def test_registrations_are_cut_and_never_unlimited_while_redis_is_gone(
+    settings: UsersSettings, tmp_path: Path, redis_server: servers.RedisServer
+) -> None:
+    limited = msgspec.structs.replace(settings, redis_url=redis_server.url, registrations_per_minute=8)
+    async with running(limited, tmp_path) as (api, _):
+        redis_server.kill()
+        try:
+            answers = [await api.register() for _ in range(4)]
+        finally:
+            redis_server.start()
+
+    assert [answer.status for answer in answers] == [201, 201, 429, 429]
+    assert answers[-1].headers["RateLimit-Policy"] == '"registrations";q=2;w=60'
+
+
+async def test_look_ups_from_memory_are_counted_too(settings: UsersSettings, tmp_path: Path) -> None:
+    async with running(msgspec.structs.replace(settings, requests_per_minute=5), tmp_path) as (api, _):
+        ada, token = await api.someone()
+        path = f"/v1/users/{ada['user_id']}/preferences"
+
+        answers = [await api.call("GET", path, token=token) for _ in range(6)]
+
+    assert [answer.status for answer in answers] == [200] * 5 + [429]
+    assert answers[0].headers["RateLimit"].startswith('"requests";r=4;')
