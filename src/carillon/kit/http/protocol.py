@@ -12,7 +12,7 @@ from carillon.kit.errors import Problem
 from carillon.kit.http.envelope import failure
 from carillon.kit.http.gathered import Gathered
 from carillon.kit.http.shortcut import Answering
-from carillon.kit.ids import uuid7
+from carillon.kit.ids import uuid7_hex
 from carillon.kit.telemetry import correlation
 
 _log = structlog.get_logger()
@@ -149,7 +149,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         body = msgspec.json.encode(failure(problem))
         head = (
             *(b"HTTP/1.1 " + _LINES[problem.status], b"content-type: application/json", b"connection: close"),
-            *(f"{correlation.HEADER.lower()}: {uuid7().hex}".encode(), b"content-length: %d" % len(body)),
+            *(f"{correlation.HEADER.lower()}: {uuid7_hex()}".encode(), b"content-length: %d" % len(body)),
         )
         self.transport.write(b"\r\n".join((*head, b"", body)))
         self.transport.close()

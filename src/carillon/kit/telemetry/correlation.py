@@ -3,7 +3,7 @@
 import re
 from contextvars import ContextVar
 
-from carillon.kit.ids import uuid7
+from carillon.kit.ids import uuid7_hex
 
 HEADER = "X-Correlation-ID"
 _ACCEPTED = re.compile(r"[A-Za-z0-9._\-]{1,128}")
@@ -25,4 +25,4 @@ def bind(given: str | None) -> str:
 
 def accepted(given: str | None) -> str:
     """The caller's id where it is well formed, else a new one; nothing is bound."""
-    return given if given and _ACCEPTED.fullmatch(given) else uuid7().hex
+    return given if given and _ACCEPTED.fullmatch(given) else uuid7_hex()
