@@ -13,6 +13,8 @@ from tests.integration.users.client import PASSWORD, UsersApi
 
 REGISTRATION = {"name": "Ada", "email": "ada@example.com", "password": PASSWORD}
 ROLE = {"name": "support", "description": "Answers people", "permissions": ["users:read"]}
+TOKEN = {"name": "reporting", "abilities": ["notifications:read"], "expires_in_days": 7}
+APPLICATION = {"name": "shop"}
 CONTACT = {"email": "bob@example.com", "attributes": {"plan": "free"}}
 
 creates = pytest.mark.parametrize(
@@ -21,6 +23,8 @@ creates = pytest.mark.parametrize(
         ("/v1/users", REGISTRATION, {**REGISTRATION, "name": "Eve"}, "user_id"),
         ("/v1/roles", ROLE, {**ROLE, "permissions": []}, "role_id"),
         ("/v1/contacts", CONTACT, {**CONTACT, "attributes": {}}, "user_id"),
+        ("/v1/auth/tokens", TOKEN, {**TOKEN, "expires_in_days": 8}, "token_id"),
+        ("/v1/applications", APPLICATION, {"name": "other"}, "application_id"),
     ],
 )
 
@@ -69,6 +73,21 @@ async def test_the_answer_shows_the_resource_as_it_is_now(api: UsersApi) -> None
     await api.call("DELETE", path, token=admin)
     gone = await api.call("POST", "/v1/roles", token=admin, body=ROLE, headers=headers)
     assert (gone.status, gone.body["error"]) == (404, "role_not_found")
+
+
+async def test_the_secret_of_a_token_is_not_shown_again(api: UsersApi) -> None:
+    admin, headers = await api.admin(), {"Idempotency-Key": "once"}
+    made = (await api.call("POST", "/v1/applications", token=admin, body=APPLICATION)).data
+    for path in ("/v1/auth/tokens", f"/v1/applications/{made['application_id']}/tokens"):
+        first = await api.call("POST", path, token=admin, body={**TOKEN, "name": path[-40:]}, headers=headers)
+        again = await api.call("POST", path, token=admin, body={**TOKEN, "name": path[-40:]}, headers=headers)
+        assert (first.status, again.status, again.data["token"]) == (201, 200, None), again.body
+        assert first.data["token"].startswith("crl_")
+        assert {**again.data, "token": first.data["token"]} == first.data
+        await api.call("DELETE", f"{path}/{first.data['token_id']}", token=admin)
+        gone = await api.call("POST", path, token=admin, body={**TOKEN, "name": path[-40:]}, headers=headers)
+        assert (gone.status, gone.body["error"]) == (404, "token_not_found")
+        headers = {"Idempotency-Key": "another"}
 
 
 async def test_a_registration_is_replayed_only_for_whoever_knows_the_password(

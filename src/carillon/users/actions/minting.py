@@ -10,9 +10,11 @@ from carillon.kit.errors import FieldProblem, Invalid
 from carillon.kit.ids import uuid7
 from carillon.users.actions.authenticating import secret_hash
 from carillon.users.actions.changing import Changed
+from carillon.users.domain.idempotency import Once
 from carillon.users.domain.roles import Holds, not_held
 from carillon.users.domain.tokens import Application, NewToken, OpaqueParts, OpaqueSeen, covered, opaque_text
 from carillon.users.errors import (
+    AlreadyMade,
     ApplicationDisabled,
     ApplicationNameTaken,
     CannotGrant,
@@ -30,8 +32,12 @@ class TokenKeeper(Protocol):
     """Tokens by owner."""
 
     async def add(
-        self, token: NewToken, *, owner: Owner, owner_id: UUID, actor_id: UUID, most: int
+        self, token: NewToken, *, owner: Owner, owner_id: UUID, actor_id: UUID, most: int, once: Once | None
     ) -> OpaqueSeen | Literal["no_owner", "too_many"]: ...
+
+    async def tokens(
+        self, *, owner: Owner, owner_id: UUID, limit: int, offset: int
+    ) -> tuple[list[OpaqueSeen], int]: ...
 
     async def revoke(self, token_id: UUID, *, owner: Owner, owner_id: UUID, actor_id: UUID) -> bool: ...
 
@@ -41,7 +47,9 @@ class ApplicationKeeper(Protocol):
 
     async def usual_permissions(self) -> list[str]: ...
 
-    async def add(self, name: str, permissions: Sequence[str], *, actor_id: UUID) -> Application | None: ...
+    async def add(
+        self, name: str, permissions: Sequence[str], *, actor_id: UUID, once: Once | None
+    ) -> Application | None: ...
 
     async def application(self, application_id: UUID) -> Application | None: ...
 
@@ -50,10 +58,11 @@ class ApplicationKeeper(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Minter:
-    """Who makes tokens, and what they hold."""
+    """Who makes tokens, and what they hold; `once` where the same is to be made once."""
 
     actor_id: UUID
     holds: Holds
+    once: Once | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +76,10 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Minted:
-    """The only time that `text` is seen."""
+    """The only time that `text` is seen; None for a token that the same request has made before."""
 
     token: OpaqueSeen
-    text: str
+    text: str | None
 
 
 async def mint_own(wish: Wish, *, by: Minter, tokens: TokenKeeper) -> Minted:
@@ -112,14 +121,23 @@ async def revoke_token(
 
 async def make_application(
     name: str, permissions: Sequence[str] | None, *, by: Minter, applications: ApplicationKeeper
-) -> Application:
-    """With the permissions of the role `application` where none are given. Raises CannotGrant, ApplicationNameTaken."""
+) -> tuple[Application, bool]:
+    """With the permissions of the role `application` where none are given; and whether it is new.
+
+    Raises CannotGrant, ApplicationNameTaken, IdempotencyKeyReused.
+    """
     given = sorted(set(await applications.usual_permissions() if permissions is None else permissions))
     _check_held(given, by)
-    made = await applications.add(name, given, actor_id=by.actor_id)
+    try:
+        made = await applications.add(name, given, actor_id=by.actor_id, once=by.once)
+    except AlreadyMade as before:
+        found = await applications.application(before.resource_id)
+        if found is None:
+            raise UnknownApplication from None
+        return found, False
     if made is None:
         raise ApplicationNameTaken
-    return made
+    return made, True
 
 
 async def disable_application(
@@ -136,7 +154,16 @@ async def disable_application(
 async def _minted(wish: Wish, *, owner: Owner, owner_id: UUID, by: Minter, tokens: TokenKeeper) -> Minted:
     parts = OpaqueParts(uuid7(), secrets.token_urlsafe(32))
     new = NewToken(parts.token_id, wish.name, sorted(set(wish.abilities)), secret_hash(parts.secret), wish.days)
-    made = await tokens.add(new, owner=owner, owner_id=owner_id, actor_id=by.actor_id, most=MOST_TOKENS)
+    try:
+        made = await tokens.add(
+            new, owner=owner, owner_id=owner_id, actor_id=by.actor_id, most=MOST_TOKENS, once=by.once
+        )
+    except AlreadyMade as before:
+        works, _ = await tokens.tokens(owner=owner, owner_id=owner_id, limit=MOST_TOKENS, offset=0)
+        for token in works:
+            if token.token_id == before.resource_id:
+                return Minted(token, None)
+        raise UnknownToken from None
     if made == "too_many":
         raise TooManyTokens(MOST_TOKENS)
     if made == "no_owner":  # suspended or disabled since the caller was let in

@@ -10,7 +10,9 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from carillon.kit.http.access import ApiRequest
+from carillon.kit.http.answer import Answer
 from carillon.kit.http.envelope import Envelope, page_of
+from carillon.kit.http.idempotency import REPLAYED, IdempotencyKey
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.minting import (
     MOST_TOKENS,
@@ -23,6 +25,7 @@ from carillon.users.actions.minting import (
 from carillon.users.domain.people import ONE_LINE
 from carillon.users.domain.tokens import Application, OpaqueSeen
 from carillon.users.errors import UnknownApplication
+from carillon.users.routes.once import once_of
 from carillon.users.routes.resources import TAG, resources
 from carillon.users.routes.roles import PermissionNamed
 from carillon.users.routes.tokens import Days, Limit, Page, TokenMade, TokenName, minter, shown
@@ -75,12 +78,18 @@ async def list_applications(request: ApiRequest, page: Page = 1, limit: Limit = 
 
 @endpoint(
     "POST", "/applications",
-    needs=WRITE_APPLICATIONS, says="Make an application", status=201, errors=(409,), tag=TAG, strict=True,
+    needs=WRITE_APPLICATIONS, says="Make an application", status=201, also=(200,), answers=Envelope[Application],
+    errors=(404, 409), tag=TAG, strict=True,
 )  # fmt: skip
-async def post_application(request: ApiRequest, data: JSONBody[ApplicationWanted]) -> Envelope[Application]:
+async def post_application(
+    request: ApiRequest, data: JSONBody[ApplicationWanted], idempotency_key: IdempotencyKey = None
+) -> Answer[Envelope[Application]]:
+    by = minter(request, once_of(request, idempotency_key, data, makes="application"))
     applications = resources(request).applications
-    made = await make_application(data.name.strip(), data.permissions, by=minter(request), applications=applications)
-    return Envelope(made, "made; give it a token: POST /api/v1/applications/{id}/tokens")
+    made, new = await make_application(data.name.strip(), data.permissions, by=by, applications=applications)
+    if not new:
+        return Answer(Envelope(made, "made before"), status_code=200, headers=REPLAYED)
+    return Answer(Envelope(made, "made; give it a token: POST /api/v1/applications/{id}/tokens"), status_code=201)
 
 
 @endpoint(
@@ -117,17 +126,19 @@ async def delete_application(request: ApiRequest, application_id: FromPath[UUID]
 
 @endpoint(
     "POST", f"{_ONE}/tokens",
-    needs=WRITE_APPLICATIONS, says="Make a token for an application", status=201, errors=(404, 409), tag=TAG,
-    strict=True,
+    needs=WRITE_APPLICATIONS, says="Make a token for an application", status=201, also=(200,),
+    answers=Envelope[TokenMade], errors=(404, 409), tag=TAG, strict=True,
 )  # fmt: skip
 async def post_application_token(
-    request: ApiRequest, application_id: FromPath[UUID], data: JSONBody[ApplicationTokenWanted]
-) -> Envelope[TokenMade]:
+    request: ApiRequest,
+    application_id: FromPath[UUID],
+    data: JSONBody[ApplicationTokenWanted],
+    idempotency_key: IdempotencyKey = None,
+) -> Answer[Envelope[TokenMade]]:
     here = resources(request)
+    by = minter(request, once_of(request, idempotency_key, data, makes=f"token of {application_id}"))
     wish = Wish(data.name.strip(), data.abilities or (), data.expires_in_days)
-    minted = await mint_for_application(
-        application_id, wish, by=minter(request), tokens=here.tokens, applications=here.applications
-    )
+    minted = await mint_for_application(application_id, wish, by=by, tokens=here.tokens, applications=here.applications)
     return shown(minted)
 
 

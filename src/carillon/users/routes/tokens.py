@@ -10,11 +10,15 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta
 
 from carillon.kit.http.access import LOGGED_IN, ApiRequest
+from carillon.kit.http.answer import Answer
 from carillon.kit.http.envelope import Envelope, page_of
+from carillon.kit.http.idempotency import REPLAYED, IdempotencyKey
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.minting import Minted, Minter, Wish, mint_own, revoke_token
+from carillon.users.domain.idempotency import Once
 from carillon.users.domain.people import ONE_LINE
 from carillon.users.domain.tokens import OpaqueSeen
+from carillon.users.routes.once import once_of
 from carillon.users.routes.resources import TAG, resources
 from carillon.users.routes.roles import PermissionNamed
 
@@ -37,23 +41,27 @@ class TokenWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class TokenMade(msgspec.Struct, frozen=True, kw_only=True):
-    """`token` is shown this once: what is kept of it is a hash."""
+    """`token` is shown this once: what is kept of it is a hash. Null where the request was sent before."""
 
     token_id: UUID
     name: str
     abilities: list[str]
     created_at: datetime
     expires_at: datetime
-    token: str
+    token: str | None
 
 
 @endpoint(
     "POST", "/auth/tokens",
-    needs=LOGGED_IN, says="Make a personal access token", status=201, errors=(404, 409), tag=TAG, strict=True,
+    needs=LOGGED_IN, says="Make a personal access token", status=201, also=(200,),
+    answers=Envelope[TokenMade], errors=(404, 409), tag=TAG, strict=True,
 )  # fmt: skip
-async def make_token(request: ApiRequest, data: JSONBody[TokenWanted]) -> Envelope[TokenMade]:
+async def make_token(
+    request: ApiRequest, data: JSONBody[TokenWanted], idempotency_key: IdempotencyKey = None
+) -> Answer[Envelope[TokenMade]]:
     wish = Wish(data.name.strip(), data.abilities, data.expires_in_days)
-    return shown(await mint_own(wish, by=minter(request), tokens=resources(request).tokens))
+    by = minter(request, once_of(request, idempotency_key, data, makes="token"))
+    return shown(await mint_own(wish, by=by, tokens=resources(request).tokens))
 
 
 @endpoint("GET", "/auth/tokens", needs=LOGGED_IN, says="One's own tokens, the newest first", tag=TAG, strict=True)
@@ -74,11 +82,11 @@ async def delete_token(request: ApiRequest, token_id: FromPath[UUID]) -> Envelop
     return Envelope(None, "revoked")
 
 
-def minter(request: ApiRequest) -> Minter:
-    return Minter(request.auth.caller_id, request.auth.may)
+def minter(request: ApiRequest, once: Once | None = None) -> Minter:
+    return Minter(request.auth.caller_id, request.auth.may, once)
 
 
-def shown(minted: Minted) -> Envelope[TokenMade]:
+def shown(minted: Minted) -> Answer[Envelope[TokenMade]]:
     made = minted.token
     body = TokenMade(
         token_id=made.token_id,
@@ -88,7 +96,9 @@ def shown(minted: Minted) -> Envelope[TokenMade]:
         expires_at=made.expires_at,
         token=minted.text,
     )
-    return Envelope(body, "made; the token is shown this once")
+    if minted.text is None:
+        return Answer(Envelope(body, "made before; its secret is not shown again"), status_code=200, headers=REPLAYED)
+    return Answer(Envelope(body, "made; the token is shown this once"), status_code=201)
 
 
 HANDLERS = [make_token, list_tokens, delete_token]

@@ -5,8 +5,10 @@ from uuid import UUID
 
 from carillon.kit.database import Database, Row
 from carillon.kit.ids import uuid7
+from carillon.users.domain.idempotency import Once
 from carillon.users.domain.tokens import Application
 from carillon.users.store.changes import audit
+from carillon.users.store.idempotency import claim, release
 from carillon.users.store.opaque_tokens import announce_tokens_changed
 
 _COLUMNS = "id, name, permissions, created_at, disabled_at"
@@ -40,11 +42,16 @@ class Applications:
         """Those of the role `application`."""
         return [row["name"] for row in await self._database.fetch(_DEFAULT)]
 
-    async def add(self, name: str, permissions: Sequence[str], *, actor_id: UUID) -> Application | None:
-        """None where an account has this name."""
+    async def add(
+        self, name: str, permissions: Sequence[str], *, actor_id: UUID, once: Once | None = None
+    ) -> Application | None:
+        """None where an account has this name. Raises AlreadyMade, IdempotencyKeyReused."""
+        application_id = uuid7()
         async with self._database.transaction() as connection:
-            row = await connection.fetchrow(_ADD, uuid7(), name, permissions)
+            await claim(connection, once, application_id)
+            row = await connection.fetchrow(_ADD, application_id, name, permissions)
             if row is None:
+                await release(connection, once)
                 return None
             detail = {"permissions": list(permissions)}
             await audit(connection, "application_made", actor_id=actor_id, subject_id=row["id"], detail=detail)

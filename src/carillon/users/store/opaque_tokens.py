@@ -7,8 +7,10 @@ from uuid import UUID
 from carillon.contracts.channels import USERS_EVENTS
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
+from carillon.users.domain.idempotency import Once
 from carillon.users.domain.tokens import NewToken, OpaqueSeen
 from carillon.users.store.changes import audit
+from carillon.users.store.idempotency import claim, release
 
 Owner = Literal["user", "application"]
 _COLUMN: Mapping[Owner, str] = {"user": "user_id", "application": "service_account_id"}
@@ -77,12 +79,16 @@ class OpaqueTokens:
         self._database = database
 
     async def add(
-        self, token: NewToken, *, owner: Owner, owner_id: UUID, actor_id: UUID, most: int
+        self, token: NewToken, *, owner: Owner, owner_id: UUID, actor_id: UUID, most: int, once: Once | None = None
     ) -> OpaqueSeen | Literal["no_owner", "too_many"]:
+        """Raises AlreadyMade, IdempotencyKeyReused."""
         async with self._database.transaction() as connection:
+            await claim(connection, once, token.token_id)
             if await connection.fetchval(_LOCK[owner], owner_id) is None:
+                await release(connection, once)
                 return "no_owner"
             if await connection.fetchval(_count(owner), owner_id) >= most:
+                await release(connection, once)
                 return "too_many"
             row = await connection.fetchrow(
                 _add(owner), token.token_id, owner_id, token.name, token.abilities, token.secret_hash, token.days
