@@ -37,7 +37,9 @@ class UsersSettings(Settings, frozen=True, kw_only=True):
     ] = ()
     registrations_per_minute: Annotated[int, Meta(ge=0, description="Registrations per client address")] = 60
     logins_per_minute: Annotated[int, Meta(ge=0, description="Logins per client address")] = 60
-    failed_logins_per_minute: Annotated[int, Meta(ge=0, description="Failed logins per account")] = 10
+    failed_logins_per_minute: Annotated[
+        int, Meta(ge=0, description="Failed logins per account and client network; ten times as many in all")
+    ] = 10
     access_token_seconds: Annotated[
         int, Meta(ge=1, le=LONGEST_ACCESS_SECONDS, description="Life of an access token")
     ] = 300

@@ -3,13 +3,17 @@
 import asyncio
 import hashlib
 import io
+from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import bcrypt
+import msgspec
 import pytest
 
+from carillon.users.settings import UsersSettings
 from tests.integration.users.client import PASSWORD, UsersApi
+from tests.integration.users.conftest import running
 
 
 @pytest.mark.parametrize(
@@ -103,3 +107,26 @@ async def test_two_long_passwords_that_begin_alike_are_two_passwords(api: UsersA
 
     assert [(await api.log_in(user["email"], shared + end)).status for end in "ab"] == [401, 401]
     assert (await api.log_in(user["email"], shared)).status == 200
+
+
+async def log_in_from(api: UsersApi, network: str, email: str, password: str) -> int:
+    body, headers = {"email": email, "password": password}, {"X-Forwarded-For": network}
+    async with api.session.post("/v1/auth/login", json=body, headers=headers) as answer:
+        return answer.status
+
+
+async def test_a_stranger_who_guesses_locks_nobody_out_and_many_strangers_guess_no_more_than_is_said(
+    settings: UsersSettings, tmp_path: Path
+) -> None:
+    limited = msgspec.structs.replace(settings, failed_logins_per_minute=2, trusted_proxies=("127.0.0.0/8",))
+    async with running(limited, tmp_path) as (api, _):
+        ada, bob = (await api.register()).data["email"], (await api.register()).data["email"]
+        guesses = [await log_in_from(api, "203.0.113.9", ada, f"guess {n} at it") for n in range(4)]
+        assert guesses == [401, 401, 429, 429]
+        assert await log_in_from(api, "203.0.113.9", ada, PASSWORD) == 429
+        assert await log_in_from(api, "198.51.100.7", ada, PASSWORD) == 200
+
+        spread = [await log_in_from(api, f"192.0.2.{n}", bob, "guess at it") for n in range(30)]
+
+        assert spread[:20] == [401] * 20
+        assert spread[-5:] == [429] * 5
