@@ -42,6 +42,11 @@ async def test_without_its_database_the_service_stands_answers_what_it_knows_and
                 await api.call("GET", f"/v1/users/{bob['user_id']}/preferences", token=fresh),
                 await api.call("PATCH", path, token=token, body={"email": False}),
                 await api.call("GET", "/v1/users/me", token=token),
+                await api.call("GET", "/v1/auth/sessions", token=token),
+                await api.call("POST", "/v1/auth/logout", token=token, body={}),
+                await api.call(
+                    "POST", "/v1/auth/introspect", token=api.service_token("gateway"), body={"token": token}
+                ),
                 await api.log_in(ada["email"]),
                 await api.register(),
             ):
@@ -79,7 +84,7 @@ async def test_limits_are_shared_in_redis_and_login_limits_are_cut_while_it_is_g
             redis_server.start()
 
 
-@pytest.mark.parametrize("loop", ["announce", "listen", "tidy"])
+@pytest.mark.parametrize("loop", ["announce", "listen", "tidy", "note_used", "watch_keys"])
 async def test_the_loops_stop_when_they_are_told_to(settings: UsersSettings, tmp_path: Path, loop: str) -> None:
     async with running(settings, tmp_path) as (_, service):
         task = await _begun(service, loop)

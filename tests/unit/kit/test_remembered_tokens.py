@@ -119,3 +119,46 @@ async def test_while_nobody_can_tell_a_token_lives_on_as_far_as_it_may_be_stale(
         await lenient("never seen")
     with pytest.raises(Unavailable):
         await strict("good")
+
+
+async def test_forgetting_a_caller_has_their_tokens_verified_again_and_nobody_elses() -> None:
+    verifier = Verifier()
+    tokens = remembered(verifier)
+    await tokens("one")
+    await tokens("two")
+
+    tokens.forget_caller(uuid7())
+    await tokens("one")
+    assert verifier.asked == 2
+
+    tokens.forget_caller(OWNER)
+    await tokens("one")
+    await tokens("two")
+    assert verifier.asked == 4
+
+
+async def test_a_verification_under_way_when_its_caller_is_forgotten_is_made_again() -> None:
+    verifier = Verifier()
+    tokens = remembered(verifier)
+    verifier.open.clear()
+    asking = asyncio.create_task(tokens("good"))
+    await eventually(lambda: verifier.asked == 1)
+
+    verifier.permissions = frozenset()
+    tokens.forget_caller(OWNER)
+    verifier.open.set()
+
+    assert (await asking).permissions == frozenset()
+    assert (await tokens("good")).permissions == frozenset()
+    assert verifier.asked == 2
+
+
+async def test_what_is_known_of_callers_is_bounded_too() -> None:
+    tokens = remembered(Verifier())
+    for number in range(100):
+        await tokens(f"good {number}")
+        tokens.forget_caller(uuid7())
+
+    tokens.forget_caller(OWNER)
+
+    assert len(tokens) == 0
