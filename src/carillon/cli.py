@@ -1,4 +1,4 @@
-"""`carillon up | run | migrate | keys | settings | send | demo`: a failure is one line and an exit code."""
+"""`carillon up | run | migrate | keys | settings | send | demo | users import`: a failure is one line and a code."""
 
 import asyncio
 import os
@@ -26,6 +26,9 @@ app = App(name="carillon", help="A notification system: committed when accepted,
 
 keys = App(name="keys", help="The keys that access tokens are signed with.")
 app.command(keys)
+
+users = App(name="users", help="What is done with many users at once.")
+app.command(users)
 
 ServiceName = Literal["gateway", "users", "templates", "email_worker", "push_worker"]
 Url = Annotated[str, Parameter(help="Where Carillon answers.")]
@@ -113,6 +116,19 @@ def demo(*, url: Url = "http://127.0.0.1:8000", data_dir: DataDir = None) -> Non
     from carillon.sending import job as sending  # noqa: PLC0415 - rich is slow to import
 
     sys.exit(_run(sending.demo(url, _credentials(data_dir))))
+
+
+@users.command(name="import")
+def import_users(
+    file: Annotated[Path, Parameter(help="CSV (.csv) with a heading, or one JSON object a line.")],
+    *,
+    url: Url = "http://127.0.0.1:8000",
+    data_dir: DataDir = None,
+) -> None:
+    """Take in users with the hashes of their passwords; run again, it goes on and doubles nobody."""
+    from carillon.importing.job import import_file  # noqa: PLC0415 - rich is slow to import
+
+    sys.exit(_run(import_file(file, url=url, credentials=_credentials(data_dir))))
 
 
 def main() -> None:
