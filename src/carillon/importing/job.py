@@ -86,11 +86,14 @@ def _refused(errors: Console, outcomes: Counter[str], row: Row, reason: str) -> 
 
 def _read_credentials(path: Path) -> _Credentials:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Credentials)
+        secret = msgspec.json.decode(path.read_bytes(), type=_Credentials)
     except (OSError, msgspec.DecodeError):
         raise UnreadableFile(
             f"{path} holds no credentials: name the data folder of Carillon with --data-dir."
         ) from None
+    if not secret.admin_password:
+        raise UnreadableFile(f"The administrator's password was changed: write it to admin_password in {path}.")
+    return secret
 
 
 def _progress(console: Console, path: Path) -> Progress:
