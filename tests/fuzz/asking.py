@@ -7,7 +7,7 @@ from pathlib import Path
 
 CONFIGURATION = Path(__file__).parent / "schemathesis.toml"
 ALIASES = ("POST /api/v1/users/register", "POST /api/v1/auth/register", "POST /api/v1/users/login")
-NAMING = ("POST /api/v1/users", "POST /api/v1/contacts")
+NAMING = ("POST /api/v1/users", "POST /api/v1/contacts", "PATCH /api/v1/users/{user_id}")
 
 
 def ask(
