@@ -8,7 +8,7 @@ import asyncpg
 from carillon.kit.migrations import migrate
 from tests.documents.generated import check_generated
 from tests.documents.reading import ROOT
-from tests.support.routes import ROLES, Declared, declared, verdict
+from tests.support.routes import ROLES, Declared, declared, permission_of, verdict
 
 _WORDS = {"all": "yes", "own": "own", "no": "no"}
 _PERMISSIONS = """
@@ -28,7 +28,7 @@ async def test_the_table_of_routes_is_what_the_handlers_and_the_seeded_roles_say
         await connection.close(timeout=5)
     roles = {row["role"]: row["permissions"] or [] for row in rows}
 
-    needed = {route.needs.removeprefix("owner or ") for route in declared()} - {"anyone", "signed_in", "logged_in"}
+    needed = {permission_of(route.needs) for route in declared()} - {"anyone", "signed_in", "logged_in"}
     assert needed <= {row["name"] for row in known}, "a route needs a permission that cannot be given"
     check_generated("docs/reference/permissions.md", _made(roles, {row["name"]: row["description"] for row in known}))
 
@@ -57,7 +57,5 @@ def _needs(needs: str) -> str:
         return "any token"
     if needs == "logged_in":
         return "a token of a login"
-    if needs == "logged_in":
-        return "a login"
-    own, _, permission = needs.rpartition("owner or ")
-    return f"own record, or `{permission}`" if own or needs.startswith("owner or ") else f"`{permission}`"
+    permission = permission_of(needs)
+    return f"`{permission}`" if permission == needs else f"own record, or `{permission}`"

@@ -1,5 +1,6 @@
 """Every route of every service with what it needs, read from its handler; and whom a role's permissions let in."""
 
+import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -21,7 +22,7 @@ _HANDLERS = {
     "gateway": carillon.gateway.routes.ROUTES,
     "every service": system_routes("any", {}),
 }
-_OWNER = "owner or "
+_OWN = re.compile("^(?:owner|self) or ")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,6 +44,11 @@ def declared() -> Iterator[Declared]:
         )
 
 
+def permission_of(needs: str) -> str:
+    """Of what a route needs, the permission beside which an owner has none to show."""
+    return _OWN.sub("", needs)
+
+
 def verdict(needs: str, permissions: Collection[str] | None) -> Verdict:
     """For a holder of `permissions`; None is nobody. `own`: their own record, and no other."""
     if needs == ANYONE:
@@ -50,6 +56,6 @@ def verdict(needs: str, permissions: Collection[str] | None) -> Verdict:
     if permissions is None:
         return "no"
     caller = Caller(UUID(int=0), "user", frozenset(permissions), 0)
-    if needs in {SIGNED_IN, LOGGED_IN} or caller.may(needs.removeprefix(_OWNER)):
+    if needs in {SIGNED_IN, LOGGED_IN} or caller.may(permission_of(needs)):
         return "all"
-    return "own" if needs.startswith(_OWNER) else "no"
+    return "own" if _OWN.match(needs) else "no"

@@ -267,3 +267,34 @@ async def test_nobody_gives_an_application_what_they_do_not_hold(api: UsersApi, 
     for bearer in (nobody, api.credentials["application_token"]):
         assert (await api.call("GET", "/v1/applications", token=bearer)).status == 403
         assert (await api.call("POST", path, token=bearer, body=token)).status == 403
+
+
+async def test_a_token_acts_on_its_owner_only_as_far_as_it_was_made_for_that(
+    api: UsersApi, sql: asyncpg.Connection
+) -> None:
+    user = (await api.register()).data
+    own = f"/v1/users/{user['user_id']}"
+
+    async def made_for(*abilities: str) -> str:
+        login = (await api.log_in(user["email"])).data["access_token"]
+        body = {"name": "script", "abilities": abilities, "expires_in_days": 1}
+        token: str = (await api.call("POST", "/v1/auth/tokens", token=login, body=body)).data["token"]
+        return token
+
+    async def allowed(token: str) -> list[int]:
+        preferences = f"{own}/preferences"
+        return [
+            (await api.call("GET", "/v1/users/me", token=token)).status,
+            (await api.call("GET", preferences, token=token)).status,
+            (await api.call("GET", preferences, token=token)).status,  # from memory by now, if at all
+            (await api.call("PATCH", preferences, token=token, body={"push": False})).status,
+        ]
+
+    reading, writing = await made_for("self:read"), await made_for("self:write")
+    assert await allowed(reading) == [200, 200, 200, 403]
+    assert await allowed(writing) == [403, 403, 403, 200]
+    await sql.execute(
+        "INSERT INTO users.user_permissions SELECT $1, id FROM users.permissions WHERE name = 'templates:read'",
+        UUID(user["user_id"]),
+    )
+    assert await allowed(await made_for("templates:read")) == [403, 403, 403, 403]

@@ -15,6 +15,9 @@ ANYONE: Final = "anyone"
 SIGNED_IN: Final = "signed_in"
 LOGGED_IN: Final = "logged_in"
 """Somebody with a session: an opaque token of theirs may neither make further tokens nor end sessions."""
+SELF_READ: Final = "self:read"
+SELF_WRITE: Final = "self:write"
+_SELF, _OWNER = "self or ", "owner or "
 
 ApiRequest = Request[None, Caller, State]
 
@@ -24,7 +27,13 @@ CountCaller = Callable[[Caller], Awaitable[Mapping[str, str]]]
 
 def owner_or(permission: str) -> str:
     """The owner of the record, or a holder of `permission`: the store's query decides, so that a stranger sees 404."""
-    return f"owner or {permission}"
+    return f"{_OWNER}{permission}"
+
+
+def self_or(permission: str) -> str:
+    """As `owner_or`, of the record that is the caller's own person: an opaque token of theirs acts on it only with the
+    ability `self:read` or `self:write`."""
+    return f"{_SELF}{permission}"
 
 
 async def guard(request: Request[Any, Any, Any], limit: CountCaller | None = None) -> None:
@@ -55,8 +64,17 @@ async def _admit(request: Request[Any, Any, Any], needs: str, limit: CountCaller
         if caller.session_id is None:
             raise Forbidden("This needs somebody who has logged in: no personal access token, application or service.")
         return
-    if needs != SIGNED_IN and not needs.startswith("owner or ") and not caller.may(needs):
+    if needs.startswith(_SELF):
+        own = SELF_READ if request.method == "GET" else SELF_WRITE
+        if not acts_for_self(caller, own) and not caller.may(needs.removeprefix(_SELF)):
+            raise Forbidden(f"This token was made without the ability {own}: it may not act on its owner's own record.")
+    elif needs != SIGNED_IN and not needs.startswith(_OWNER) and not caller.may(needs):
         raise Forbidden(f"This needs the permission {needs}.")
+
+
+def acts_for_self(caller: Caller, ability: str) -> bool:
+    """Whoever has logged in does; a token does what it was made for. Applications and services are no persons."""
+    return caller.session_id is not None or caller.kind != "user" or caller.may(ability)
 
 
 async def _count(request: Request[Any, Any, Any], caller: Caller, limit: CountCaller) -> None:

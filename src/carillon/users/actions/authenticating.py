@@ -11,7 +11,7 @@ import structlog
 from carillon.contracts.users import OPAQUE_PREFIX, Introspection
 from carillon.kit.auth import Caller
 from carillon.kit.errors import Unauthenticated, Unavailable
-from carillon.users.domain.tokens import Claims, OpaqueToken, SessionState, granted, opaque_parts
+from carillon.users.domain.tokens import SELF, Claims, OpaqueToken, SessionState, granted, opaque_parts
 
 _log = structlog.get_logger()
 _REFUSAL = "This token is unknown, revoked or expired."
@@ -87,7 +87,8 @@ class Identification:
         if parts is None or known is None or not compare_digest(secret_hash(parts.secret), known.secret_hash):
             raise Unauthenticated(_REFUSAL)
         self._used(parts.token_id)
-        return Caller(known.owner_id, known.kind, granted(known.abilities, known.permissions), known.expires_at)
+        held = (*known.permissions, *SELF) if known.kind == "user" else known.permissions
+        return Caller(known.owner_id, known.kind, granted(known.abilities, held), known.expires_at)
 
 
 def secret_hash(secret: str) -> bytes:

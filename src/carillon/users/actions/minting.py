@@ -12,7 +12,7 @@ from carillon.users.actions.authenticating import secret_hash
 from carillon.users.actions.changing import Changed
 from carillon.users.domain.idempotency import Once
 from carillon.users.domain.roles import Holds, not_held
-from carillon.users.domain.tokens import Application, NewToken, OpaqueParts, OpaqueSeen, covered, opaque_text
+from carillon.users.domain.tokens import SELF, Application, NewToken, OpaqueParts, OpaqueSeen, covered, opaque_text
 from carillon.users.errors import (
     AlreadyMade,
     ApplicationDisabled,
@@ -84,7 +84,7 @@ class Minted:
 
 async def mint_own(wish: Wish, *, by: Minter, tokens: TokenKeeper) -> Minted:
     """A personal access token. Raises Invalid for abilities that the caller does not hold, TooManyTokens."""
-    if missing := not_held(wish.abilities, by.holds):
+    if missing := not_held(wish.abilities, lambda name: name in SELF or by.holds(name)):
         problems = [FieldProblem("abilities", f"You do not hold {name}.") for name in missing]
         raise Invalid(f"abilities: you do not hold {', '.join(missing)}", details=problems)
     return await _minted(wish, owner="user", owner_id=by.actor_id, by=by, tokens=tokens)

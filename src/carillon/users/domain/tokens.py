@@ -142,6 +142,10 @@ def opaque_parts(text: str) -> OpaqueParts | None:
     return OpaqueParts(UUID(hex=found[1]), found[2])
 
 
+SELF = ("self:read", "self:write")
+"""What every person may do, to themselves; an opaque token of theirs may as far as it was made for it."""
+
+
 def granted(abilities: Iterable[str], permissions: Iterable[str]) -> frozenset[str]:
     """What a token may do: its abilities, as far as its owner holds them; wildcards count on both sides."""
     asked, held = frozenset(abilities), frozenset(permissions)

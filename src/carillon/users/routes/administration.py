@@ -10,7 +10,7 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
 from carillon.kit.errors import invalid
-from carillon.kit.http.access import ApiRequest, owner_or
+from carillon.kit.http.access import ApiRequest, self_or
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.conditions import IfMatch, etag, expected_versions
 from carillon.kit.http.envelope import Envelope
@@ -111,7 +111,7 @@ async def restore_user(
 
 
 @endpoint(
-    "DELETE", _USER, needs=owner_or(ERASE), says="Erase a user for good", errors=(404, 409, 412), tag=TAG, strict=True
+    "DELETE", _USER, needs=self_or(ERASE), says="Erase a user for good", errors=(404, 409, 412), tag=TAG, strict=True
 )
 async def erase_user(request: ApiRequest, user_id: FromPath[UUID], if_match: IfMatch = None) -> Envelope[None]:
     here = resources(request)
@@ -129,7 +129,7 @@ async def erase_user(request: ApiRequest, user_id: FromPath[UUID], if_match: IfM
 @endpoint(
     "GET",
     f"{_USER}/export",
-    needs=owner_or(READ),
+    needs=self_or(READ),
     says="Everything held on a user",
     errors=(404,),
     tag=TAG,

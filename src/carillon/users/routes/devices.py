@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from carillon.contracts.users import DeviceGone, DevicePlatform, PushToken, WebPushKeys
-from carillon.kit.http.access import ApiRequest, owner_or
+from carillon.kit.http.access import ApiRequest, self_or
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.equipping import (
@@ -65,14 +65,14 @@ class DeviceMarked(msgspec.Struct, frozen=True):
     marked: bool
 
 
-@endpoint("GET", _DEVICES, needs=owner_or(READ), says="All devices of a user", errors=(404,), tag=TAG)
+@endpoint("GET", _DEVICES, needs=self_or(READ), says="All devices of a user", errors=(404,), tag=TAG)
 async def read_devices(request: ApiRequest, user_id: FromPath[UUID]) -> Envelope[Sequence[KnownDevice]]:
     here, caller = resources(request), request.auth
     found = await list_devices(user_id, seen_by=caller.caller_id, sees_all=caller.may(READ), keeper=here.devices)
     return page_of(found, total=len(found), limit=MOST_DEVICES, page=1)
 
 
-@endpoint("GET", _ONE, needs=owner_or(READ), says="One device of a user", errors=(404,), tag=TAG)
+@endpoint("GET", _ONE, needs=self_or(READ), says="One device of a user", errors=(404,), tag=TAG)
 async def read_device(request: ApiRequest, user_id: FromPath[UUID], device_id: FromPath[UUID]) -> Envelope[KnownDevice]:
     here, caller = resources(request), request.auth
     sees_all = caller.may(READ)
@@ -83,7 +83,7 @@ async def read_device(request: ApiRequest, user_id: FromPath[UUID], device_id: F
 
 @endpoint(
     "POST", _DEVICES,
-    needs=owner_or(WRITE), says="Register a device, or change it; a token moves to whoever registers it",
+    needs=self_or(WRITE), says="Register a device, or change it; a token moves to whoever registers it",
     status=201, also=(200,), errors=(404, 409), answers=Envelope[KnownDevice], tag=TAG,
 )  # fmt: skip
 async def post_device(
@@ -95,7 +95,7 @@ async def post_device(
     return Response(Envelope(kept, "registered" if new else "changed"), status_code=201 if new else 200)
 
 
-@endpoint("DELETE", _ONE, needs=owner_or(WRITE), says="Remove a device", errors=(404,), tag=TAG)
+@endpoint("DELETE", _ONE, needs=self_or(WRITE), says="Remove a device", errors=(404,), tag=TAG)
 async def delete_device(
     request: ApiRequest, user_id: FromPath[UUID], device_id: FromPath[UUID]
 ) -> Envelope[KnownDevice]:
@@ -106,7 +106,7 @@ async def delete_device(
 
 @endpoint(
     "PUT", "/users/{user_id:uuid}/push_token",
-    needs=owner_or(WRITE), says="Set or take away the push token", errors=(404, 409), tag=TAG,
+    needs=self_or(WRITE), says="Set or take away the push token", errors=(404, 409), tag=TAG,
 )  # fmt: skip
 async def put_token(request: ApiRequest, user_id: FromPath[UUID], data: JSONBody[PushTokenGiven]) -> Envelope[User]:
     here, by = resources(request), actor(request)

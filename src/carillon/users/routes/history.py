@@ -9,7 +9,7 @@ import msgspec
 from litestar.params import FromPath, QueryParameter
 
 from carillon.kit.errors import invalid
-from carillon.kit.http.access import ApiRequest, owner_or
+from carillon.kit.http.access import ApiRequest, self_or
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.routing import endpoint
 from carillon.users.domain.preferences import PreferenceChange, Preferences
@@ -21,7 +21,7 @@ _EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 @endpoint(
     "GET", "/users/{user_id:uuid}/preferences/history",
-    needs=owner_or(READ), says="Every change of what a user agreed to, the newest first", errors=(404,), tag=TAG,
+    needs=self_or(READ), says="Every change of what a user agreed to, the newest first", errors=(404,), tag=TAG,
 )  # fmt: skip
 async def read_history(
     request: ApiRequest,

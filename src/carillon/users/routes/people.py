@@ -8,7 +8,7 @@ from litestar import Response
 from litestar.params import FromPath, JSONBody
 
 from carillon.contracts.templates import Language
-from carillon.kit.http.access import SIGNED_IN, ApiRequest, owner_or
+from carillon.kit.http.access import ApiRequest, self_or
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.conditions import etag
 from carillon.kit.http.envelope import Envelope
@@ -36,12 +36,12 @@ class ContactWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     locale: Language | None = None
 
 
-@endpoint("GET", "/users/me", needs=SIGNED_IN, says="The user whose token this is", errors=(404,), tag=TAG)
+@endpoint("GET", "/users/me", needs=self_or(READ), says="The user whose token this is", errors=(404,), tag=TAG)
 async def me(request: ApiRequest) -> Answer[Envelope[User]]:
     return await _seen(request, request.auth.caller_id)
 
 
-@endpoint("GET", "/users/{user_id:uuid}", needs=owner_or(READ), says="One user", errors=(404,), tag=TAG)
+@endpoint("GET", "/users/{user_id:uuid}", needs=self_or(READ), says="One user", errors=(404,), tag=TAG)
 async def one_user(request: ApiRequest, user_id: FromPath[UUID]) -> Answer[Envelope[User]]:
     return await _seen(request, user_id)
 

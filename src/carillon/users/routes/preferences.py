@@ -14,7 +14,7 @@ from carillon.contracts.quiet_hours import QuietHours, TimezoneName, WallTime, k
 from carillon.kit.auth import Caller
 from carillon.kit.cache import Found
 from carillon.kit.errors import invalid
-from carillon.kit.http.access import ApiRequest, owner_or
+from carillon.kit.http.access import SELF_READ, ApiRequest, acts_for_self, self_or
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.conditions import IfMatch, etag, expected_versions
 from carillon.kit.http.envelope import Envelope
@@ -104,7 +104,7 @@ def told(found: Found[Preferences]) -> Ready:
     return Ready(Envelope(found.value), headers)
 
 
-@endpoint("GET", PREFERENCES, needs=owner_or(READ), says="What a user agreed to", errors=(404,), tag=TAG)
+@endpoint("GET", PREFERENCES, needs=self_or(READ), says="What a user agreed to", errors=(404,), tag=TAG)
 async def read_preferences(
     request: ApiRequest,
     user_id: FromPath[UUID],
@@ -119,7 +119,7 @@ async def read_preferences(
 
 
 def may_look_up(caller: Caller, user_id: UUID) -> bool:
-    return user_id == caller.caller_id or caller.may(READ)
+    return (user_id == caller.caller_id and acts_for_self(caller, SELF_READ)) or caller.may(READ)
 
 
 def preferences_shortcut(look_ups: LookUps, tokens: Tokens, *, counted: bool) -> Shortcut:
@@ -135,7 +135,7 @@ def preferences_shortcut(look_ups: LookUps, tokens: Tokens, *, counted: bool) ->
     return Shortcut(PREFERENCES, at_hand=at_hand, look_up=look_up, tokens=tokens, service="users", counted=counted)
 
 
-@endpoint("PUT", PREFERENCES, needs=owner_or(WRITE), says="Replace all preferences", errors=(404, 412), tag=TAG)
+@endpoint("PUT", PREFERENCES, needs=self_or(WRITE), says="Replace all preferences", errors=(404, 412), tag=TAG)
 async def put_preferences(
     request: ApiRequest, user_id: FromPath[UUID], data: JSONBody[WholePreferences], if_match: IfMatch = None
 ) -> Answer[Envelope[Preferences]]:
@@ -144,7 +144,7 @@ async def put_preferences(
     return await _changed(request, user_id, lambda _: choices, if_match, "replaced")
 
 
-@endpoint("PATCH", PREFERENCES, needs=owner_or(WRITE), says="Change some preferences", errors=(404, 412), tag=TAG)
+@endpoint("PATCH", PREFERENCES, needs=self_or(WRITE), says="Change some preferences", errors=(404, 412), tag=TAG)
 async def patch_preferences(
     request: ApiRequest, user_id: FromPath[UUID], data: JSONBody[PartOfPreferences], if_match: IfMatch = None
 ) -> Answer[Envelope[Preferences]]:

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from carillon.contracts.quiet_hours import TimezoneName
 from carillon.contracts.templates import Language
-from carillon.kit.http.access import ApiRequest, owner_or
+from carillon.kit.http.access import ApiRequest, self_or
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.conditions import IfMatch, etag, expected_versions
 from carillon.kit.http.envelope import Envelope
@@ -42,7 +42,7 @@ class PartOfUser(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 @endpoint(
     "PATCH", "/users/{user_id:uuid}",
-    needs=owner_or(WRITE), says="Change name, locale, time zone, attributes; an address counts once it is confirmed",
+    needs=self_or(WRITE), says="Change name, locale, time zone, attributes; an address counts once it is confirmed",
     errors=(404, 409, 412, 429), tag=TAG,
 )  # fmt: skip
 async def patch_user(
