@@ -48,7 +48,7 @@ def endpoint(
 ) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
     """A Litestar route under `/api/v1`, or under another `prefix`.
 
-    `needs` is a word of kit.http.access, a permission, or `owner_or` or `self_or` one. `says` is the summary in OpenAPI.
+    `needs` is a word of kit.http.access, a permission, or `owner_or`/`self_or` one. `says` is the summary in OpenAPI.
     `errors` are the failures beyond those every route has; a body adds 400, 413, 415 and 422. `also` lists further
     success statuses of the same shape `answers`. `strict` is for what an administrator does and for what destroys: the
     token is verified at its source each time, and where nobody can tell the answer is 503. Under `/api/v1` a query
