@@ -85,6 +85,47 @@ async def test_retries_do_not_use_up_the_delivery_limit(ground: Ground) -> None:
     assert inbox.deliveries[-1].headers[RETRIES_HEADER] == str(enough)
 
 
+async def test_what_a_retry_notes_travels_with_the_message_from_then_on(ground: Ground) -> None:
+    def noted(delivery: Delivery) -> Outcome:
+        forged = {RETRIES_HEADER: "7", REASON_HEADER: "forged"}
+        return (RetryAfter(0.1, "first", {"count": "1", **forged}), RetryAfter(0.1, "second"), DeadLetter("enough"))[
+            delivery.delivery_count
+        ]
+
+    inbox, grave = Inbox(noted), Inbox()
+    async with (
+        ground.open() as broker,
+        consuming(broker, ground.work, inbox),
+        consuming(broker, ground.dead, grave),
+    ):
+        await broker.publish([Message(ground.work, b"hello", {"k": "v", "count": "0"})])
+        await eventually(lambda: grave.deliveries)
+
+    _, once, twice = inbox.deliveries
+    assert once.headers == {"k": "v", "count": "1", REASON_HEADER: "first", RETRIES_HEADER: "1"}
+    assert twice.headers == {"k": "v", "count": "1", REASON_HEADER: "second", RETRIES_HEADER: "2"}
+    assert grave.deliveries[0].headers["count"] == "1"
+
+
+async def test_hand_outs_without_an_outcome_do_not_count_after_a_retry(ground: Ground) -> None:
+    seen = 0
+
+    async def handle(batch: Sequence[Delivery]) -> Sequence[Outcome]:
+        nonlocal seen
+        seen += 1
+        if seen == limit + 1:
+            return [RetryAfter(0.1, "try later")]
+        if seen <= 2 * limit + 1:
+            raise RuntimeError("out of luck")
+        return [Done() for _ in batch]
+
+    limit = ground.topology.delivery_limit
+    async with ground.open() as broker, consuming(broker, ground.work, handle):
+        await broker.publish([Message(ground.work, b"patient")])
+        await eventually(lambda: seen == 2 * limit + 2, within=20)
+        await eventually(lambda: is_empty(broker))
+
+
 async def test_a_dead_letter_tells_its_reason_its_queue_and_its_times(ground: Ground) -> None:
     message = Message(ground.work, b"poison", {"x-correlation-id": "c-1"})
     grave = Inbox()

@@ -9,6 +9,7 @@ import structlog
 
 from carillon.contracts.channels import Lane, queue_of
 from carillon.contracts.messages import DeliveryRequested
+from carillon.delivery import crashes
 from carillon.delivery.actions.deliver import deliver
 from carillon.delivery.actions.tools import Tools, Work
 from carillon.kit.broker.port import REASON_HEADER, Broker, DeadLetter, Delivery, Done, Outcome
@@ -57,7 +58,8 @@ class LaneConsumer:
         if request.channel != self._tools.channel.name:
             _log.error("message_of_another_channel", queue=self._queue, channel=request.channel)
             return DeadLetter("wrong_channel")
-        return Work(request, self._lane, delivery.delivery_count, delivery.headers.get(REASON_HEADER))
+        headers = delivery.headers
+        return Work(request, self._lane, delivery.delivery_count, headers.get(REASON_HEADER), crashes.counted(headers))
 
     def _account(self, outcomes: Sequence[Outcome], seconds: float) -> None:
         counts = Counter(type(outcome).__name__ for outcome in outcomes)

@@ -117,13 +117,15 @@ class Retrying:
 class Waiting:
     """Nothing was tried; look again in `delay` seconds. A `silent` one adds no line to the timeline.
 
-    `until`: nothing is to be expected before, however often it is looked at again.
+    `until`: nothing is to be expected before, however often it is looked at again. `crashes`: how many the message has
+    had with this one, where it waits for that.
     """
 
     reason: str
     delay: float
     silent: bool = False
     until: datetime | None = None
+    crashes: int = 0
 
     @property
     def mark(self) -> str:
@@ -170,9 +172,9 @@ def longest_delay(attempt: int, policy: Policy) -> float:
 _FIRST_WAIT, _LONGEST_WAIT = 2.0, 60.0
 
 
-def patience(seen_before: int, *, chance: float, at_least: float | None = None) -> float:
-    """How long to wait for a service that is away: 2 s at first, doubling to a minute, with jitter."""
-    longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(seen_before, 10))
+def patience(before: int, *, chance: float, at_least: float | None = None) -> float:
+    """How long to wait for what is away or broke: 2 s at first, doubling to a minute, with jitter."""
+    longest = min(_LONGEST_WAIT, _FIRST_WAIT * 2.0 ** min(before, 10))
     return max(longest * (0.5 + chance / 2), at_least or 0.0)
 
 

@@ -9,6 +9,7 @@ from carillon.contracts.messages import DeliveryReported
 from carillon.contracts.preferences import CategoryRule, Choices, decide
 from carillon.contracts.statuses import RANK_DELIVERED, RANK_FAILED, RANK_SUPPRESSED
 from carillon.contracts.templates import Content
+from carillon.delivery import crashes
 from carillon.delivery.actions.deliver import deliver
 from carillon.delivery.actions.tools import Work
 from carillon.delivery.domain import Failed, Refused
@@ -211,9 +212,19 @@ async def test_a_crash_of_one_message_harms_none_of_its_neighbours_and_is_bounde
 
     assert (first, last) == (Done(), Done())
     assert isinstance(crashed, RetryAfter)
-    assert crashed.reason == "worker_error"
-    again = world.work(template_code="broken", seen_before=3)
+    assert (crashed.reason, crashed.headers) == ("worker_error", {crashes.HEADER: "1"})
+    again = world.work(template_code="broken", crashes=3)
     assert await one(world, again) == DeadLetter("worker_error")
+
+
+async def test_waits_are_not_crashes_however_many_there_were(world: World) -> None:
+    world.templates.publish("broken", content=Content(subject="crash", body_text="x"))
+
+    outcome = await one(world, world.work(template_code="broken", seen_before=100))
+
+    assert isinstance(outcome, RetryAfter)
+    assert outcome.headers == {crashes.HEADER: "1"}
+    assert outcome.delay <= 2, "the first crash waits as the first one does"
 
 
 async def test_a_provider_that_crashes_has_failed_an_attempt(world: World) -> None:

@@ -249,8 +249,8 @@ class World:
         )
         return user_id
 
-    def work(self, user_id: UUID | None = None, *, seen_before: int = 0, **given: Any) -> Work:
-        return Work(self.request(user_id, **given), "normal", seen_before)
+    def work(self, user_id: UUID | None = None, *, seen_before: int = 0, crashes: int = 0, **given: Any) -> Work:
+        return Work(self.request(user_id, **given), "normal", seen_before, crashes=crashes)
 
     def request(self, user_id: UUID | None = None, **given: Any) -> DeliveryRequested:
         fields: dict[str, Any] = {

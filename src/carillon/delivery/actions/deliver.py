@@ -147,12 +147,13 @@ async def _ended(
 
 
 def _crashed(work: Work, error: Exception, tools: Tools) -> Ending:
-    """Bounded by the broker's count, since an attempt may not have been counted."""
+    """Bounded by a count of its own, since an attempt may not have been counted, and the broker counts every wait."""
     notification_id = str(work.request.notification_id)
     _log.error("delivery_crashed", notification_id=notification_id, **crashes.told(error))
-    if work.seen_before + 1 >= tools.policy.max_attempts:
+    had = work.crashes + 1
+    if had >= tools.policy.max_attempts:
         return Undeliverable("worker_error", type(error).__name__)
-    return Waiting("worker_error", patience(work.seen_before, chance=tools.chance()))
+    return Waiting("worker_error", patience(work.crashes, chance=tools.chance()), crashes=had)
 
 
 async def _told(work: Work, trail: Trail, ending: Ending, tools: Tools) -> Outcome:
@@ -180,7 +181,8 @@ def _outcome(ending: Ending) -> Outcome:
         case Retrying():
             return RetryAfter(ending.delay, ending.reason)
         case Waiting():
-            return RetryAfter(ending.delay, ending.mark)
+            headers = {crashes.HEADER: str(ending.crashes)} if ending.crashes else {}
+            return RetryAfter(ending.delay, ending.mark, headers)
 
 
 def _log_ending(work: Work, ending: Ending) -> None:

@@ -49,12 +49,13 @@ class Tools:
 @dataclass(frozen=True, slots=True)
 class Work:
     """One message in hand. `seen_before` is the broker's hint at how often it was handed out, `last_reason` why it was
-    put off the last time."""
+    put off the last time, `crashes` how often it has crashed its worker."""
 
     request: DeliveryRequested
     lane: Lane
     seen_before: int
     last_reason: str | None = None
+    crashes: int = 0
 
     def age(self, now: datetime) -> float:
         """Seconds since acceptance."""

@@ -15,13 +15,18 @@ LONGEST_COUNT = 9
 
 
 def retries_of(headers: Mapping[str, str]) -> int:
-    """How many retries the headers tell of; a hint, so what cannot be read counts as none."""
-    value = headers.get(RETRIES_HEADER, "0")
+    """How many retries the headers tell of."""
+    return count_of(headers, RETRIES_HEADER)
+
+
+def count_of(headers: Mapping[str, str], name: str) -> int:
+    """The count in a header; a hint, so what cannot be read counts as none."""
+    value = headers.get(name, "0")
     return int(value) if value.isascii() and value.isdigit() and len(value) <= LONGEST_COUNT else 0
 
 
-def retried(headers: Mapping[str, str], *, reason: str) -> dict[str, str]:
-    return {**headers, REASON_HEADER: reason, RETRIES_HEADER: str(retries_of(headers) + 1)}
+def retried(headers: Mapping[str, str], *, reason: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    return {**headers, **(more or {}), REASON_HEADER: reason, RETRIES_HEADER: str(retries_of(headers) + 1)}
 
 
 def dead(

@@ -108,11 +108,13 @@ class Done:
 class RetryAfter:
     """Hand the message out again, not before `delay` seconds; a broker with a ladder rounds up to its next rung.
 
-    A delay past the longest rung waits on the longest.
+    A delay past the longest rung waits on the longest. `headers` travel with the message from then on, over every
+    further retry; the broker's own ones stay its own.
     """
 
     delay: float
     reason: str
+    headers: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)

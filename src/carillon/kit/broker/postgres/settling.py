@@ -73,7 +73,8 @@ class Settling:
 
     def _move(self, row: Claimed, queue: str, outcome: RetryAfter | DeadLetter) -> Move:
         if isinstance(outcome, RetryAfter):
-            return Move(row.seq, queue, notes.retried(row.headers, reason=outcome.reason), max(outcome.delay, 0.0))
+            headers = notes.retried(row.headers, reason=outcome.reason, more=outcome.headers)
+            return Move(row.seq, queue, headers, max(outcome.delay, 0.0))
         return self._bury(row, queue, outcome.reason)
 
     def _bury(self, row: Claimed, queue: str, reason: str) -> Move:

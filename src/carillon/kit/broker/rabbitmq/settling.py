@@ -94,7 +94,8 @@ class Hand:
             delays = self._topology.retry_delays
             delay = delays[-1] if isinstance(outcome, DeadLetter) else ladder.rung(delays, outcome.delay)
             exchange, routing_key = ladder.rung_name(self._topology.retry_exchange, delay), self._queue
-            headers = notes.retried(delivery.headers, reason=outcome.reason)
+            more = {} if isinstance(outcome, DeadLetter) else outcome.headers
+            headers = notes.retried(delivery.headers, reason=outcome.reason, more=more)
         return Parcel(exchange, routing_key, delivery.body, wire.properties(headers, delivery.message_id, published))
 
     async def _ack(self, tags: Sequence[int]) -> None:
