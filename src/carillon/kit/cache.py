@@ -5,12 +5,13 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
-from carillon.kit.telemetry.metrics import CACHE_READS
+from carillon.kit.telemetry.metrics import CACHE_READS, Tally
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+T = TypeVar("T")
 
 Source = Literal["fresh", "cached", "stale"]
 LINK_DOWN_SECONDS = 1.0
@@ -27,12 +28,17 @@ class Found(Generic[V]):
     source: Source
 
 
-class _Kept(NamedTuple, Generic[V]):
-    """`read_at` is when the question began: a value is as old as that, however long the answer took."""
+class _Kept(Generic[V]):
+    """`read_at` is when the question began: a value is as old as that, however long the answer took. `made` is what
+    readers have made of the value."""
 
-    value: V
-    read_at: float
-    fresh_until: float
+    __slots__ = ("fresh_until", "made", "read_at", "value")
+
+    def __init__(self, value: V, read_at: float, fresh_until: float) -> None:
+        self.value = value
+        self.read_at = read_at
+        self.fresh_until = fresh_until
+        self.made: Any = None
 
 
 class _Filling(Generic[V]):
@@ -80,7 +86,8 @@ class Cache(Generic[K, V]):
         self._kept: dict[K, _Kept[V]] = {}
         self._filling: dict[K, _Filling[V]] = {}
         self._link_is_down = False
-        self._reads = {result: CACHE_READS.labels(service, name, result) for result in _RESULTS}
+        self._reads = {result: Tally(CACHE_READS.labels(service, name, result)) for result in _RESULTS}
+        self._cached = self._reads["cached"]
 
     async def get(self, key: K, fill: Callable[[], Awaitable[V]]) -> Found[V]:
         """Answer from memory or by `fill`; what `fill` raises goes to everyone who waits for this key."""
@@ -96,9 +103,9 @@ class Cache(Generic[K, V]):
             stale = self.peek(key)
             if stale is None:
                 raise
-            self._reads["stale"].inc()
+            self._reads["stale"].count += 1
             return Found(stale, "stale")
-        self._reads["fresh"].inc()
+        self._reads["fresh"].count += 1
         return Found(value, "fresh")
 
     def fresh(self, key: K) -> V | None:
@@ -110,16 +117,22 @@ class Cache(Generic[K, V]):
 
     def young(self, key: K) -> V | None:
         """As `fresh`, for those who may yet want none of it: where they do, they `count` the read."""
-        kept = self._kept.get(key)
+        kept = self._young(key)
+        return None if kept is None else kept.value
+
+    def made(self, key: K, make: Callable[[V], T]) -> T | None:
+        """As `fresh`, of what `make` makes of the value: once per fill, and for one kind of reader."""
+        kept = self._young(key)
         if kept is None:
             return None
-        now = self._clock()
-        if now >= kept.fresh_until or (self._link_is_down and now - kept.read_at >= LINK_DOWN_SECONDS):
-            return None
-        return kept.value
+        self.count()
+        if kept.made is None:
+            kept.made = make(kept.value)
+        made: T = kept.made
+        return made
 
     def count(self) -> None:
-        self._reads["cached"].inc()
+        self._cached.count += 1
 
     async def renew(self, key: K, fill: Callable[[], Awaitable[V]]) -> V:
         """Fill now, whatever is remembered; what was remembered stays where one of `away` is raised."""
@@ -156,11 +169,20 @@ class Cache(Generic[K, V]):
     def __len__(self) -> int:
         return len(self._kept)
 
+    def _young(self, key: K) -> _Kept[V] | None:
+        kept = self._kept.get(key)
+        if kept is None:
+            return None
+        now = self._clock()
+        if now >= kept.fresh_until or (self._link_is_down and now - kept.read_at >= LINK_DOWN_SECONDS):
+            return None
+        return kept
+
     def _soft_value(self, key: K) -> V | None:
         kept = self._kept.get(key)
         if kept is None or self._link_is_down or self._clock() >= kept.fresh_until + self._soft:
             return None
-        self._reads["refreshing"].inc()
+        self._reads["refreshing"].count += 1
         return kept.value
 
     async def _filled(self, key: K, fill: Callable[[], Awaitable[V]]) -> V:

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from carillon.kit.cache import Cache
+from carillon.kit.telemetry.metrics import rendered
 from tests.support.waiting import eventually
 
 
@@ -78,6 +79,41 @@ async def test_without_asking_only_what_is_fresh_is_told(
     old = cache.fresh("a")
 
     assert (unknown, young, old, source.asked) == (None, "first", None, 1)
+
+
+async def test_what_is_made_of_a_value_is_made_once_and_anew_of_the_next(
+    cache: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    made: list[str | None] = []
+
+    def make(value: str | None) -> str:
+        made.append(value)
+        return f"made of {value}"
+
+    assert cache.made("key", make) is None
+    await cache.get("key", source)
+    assert [cache.made("key", make) for _ in range(3)] == ["made of first"] * 3
+    assert made == ["first"]
+
+    source.value = "second"
+    await cache.renew("key", source)
+    assert cache.made("key", make) == "made of second"
+    clock.now += 1_000
+    assert cache.made("key", make) is None
+    cache.forget("key")
+    assert cache.made("key", make) is None
+
+
+async def test_every_read_is_counted_where_metrics_are_read(source: Source) -> None:
+    cache: Cache[str, str | None] = Cache(service="here", name="counted", fresh_seconds=10)
+
+    await cache.get("key", source)
+    cache.fresh("key")
+    cache.made("key", str)
+
+    said = rendered().decode()
+    assert 'carillon_cache_reads_total{cache="counted",result="fresh",service="here"} 1.0' in said
+    assert 'carillon_cache_reads_total{cache="counted",result="cached",service="here"} 2.0' in said
 
 
 async def test_past_the_fresh_bound_it_is_asked_again(

@@ -21,7 +21,7 @@ from carillon.kit.http.app import build_app
 from carillon.kit.http.edge import App, Receive, Scope, Send
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.routing import endpoint
-from carillon.kit.http.shortcut import Answering, Header, Ready, Shortcut
+from carillon.kit.http.shortcut import Answering, Header, Ready, Shortcut, Written
 from carillon.kit.ids import uuid7
 from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.kit.telemetry.metrics import HTTP_SECONDS
@@ -66,10 +66,11 @@ class Tower:
         tone = self.tones.get(bell_id)
         return None if tone is None else Ready(Envelope({"id": bell_id, "tone": tone}), {"ETag": f'"{tone!a}"'})
 
-    def at_hand(self, bell_id: UUID, caller: Caller) -> Ready | None:
+    def at_hand(self, bell_id: UUID, caller: Caller) -> Written | None:
         if self.broken:
             raise RuntimeError("the memory is wrong")
-        return None if bell_id in self.cold else self.told(bell_id, caller)
+        ready = None if bell_id in self.cold else self.told(bell_id, caller)
+        return None if ready is None else Written.of(ready)
 
     async def look_up(self, bell_id: UUID, caller: Caller) -> Ready | None:
         await asyncio.sleep(0)

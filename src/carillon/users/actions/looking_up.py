@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from carillon.contracts.channels import Channel
@@ -17,6 +17,9 @@ from carillon.users.domain.preferences import CATEGORY, Person, Preferences, con
 from carillon.users.errors import UnknownUser
 
 _CATEGORY = re.compile(CATEGORY)
+
+
+T = TypeVar("T")
 
 
 class PeopleReader(Protocol):
@@ -109,10 +112,9 @@ class LookUps:
             raise UnknownUser
         return Found(preferences_of(found.value), found.source)
 
-    def preferences_at_hand(self, user_id: UUID) -> Found[Preferences] | None:
-        """As `preferences`, where memory answers."""
-        person = self._cache.fresh(user_id)
-        return None if person is None else Found(preferences_of(person), "cached")
+    def at_hand(self, user_id: UUID, make: Callable[[Preferences], T]) -> T | None:
+        """Where memory answers, what `make` makes of the preferences: once, for as long as they are remembered."""
+        return self._cache.made(user_id, lambda person: make(preferences_of(person)) if person else None)
 
     async def contact(self, user_id: UUID, channel: Channel, category: str | None) -> Contact:
         """Never stale: those who deliver have a cache and a bound of their own. Raises UnknownUser, Unavailable."""

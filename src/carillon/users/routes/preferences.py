@@ -19,7 +19,7 @@ from carillon.kit.http.answer import Answer
 from carillon.kit.http.conditions import IfMatch, etag, expected_versions
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.routing import endpoint
-from carillon.kit.http.shortcut import Ready, Shortcut, Tokens
+from carillon.kit.http.shortcut import Ready, Shortcut, Tokens, Written
 from carillon.users.actions.changing import change_preferences
 from carillon.users.actions.looking_up import LookUps
 from carillon.users.domain.preferences import CATEGORY, MOST_CATEGORIES, Adjustment, Preferences, adjusted
@@ -125,9 +125,11 @@ def may_look_up(caller: Caller, user_id: UUID) -> bool:
 def preferences_shortcut(look_ups: LookUps, tokens: Tokens, *, counted: bool) -> Shortcut:
     """`read_preferences` for whoever is known: at once what is in memory, past the framework what is not."""
 
-    def at_hand(user_id: UUID, caller: Caller) -> Ready | None:
-        found = look_ups.preferences_at_hand(user_id) if may_look_up(caller, user_id) else None
-        return None if found is None else told(found)
+    def written(preferences: Preferences) -> Written:
+        return Written.of(told(Found(preferences, "cached")))
+
+    def at_hand(user_id: UUID, caller: Caller) -> Written | None:
+        return look_ups.at_hand(user_id, written) if may_look_up(caller, user_id) else None
 
     async def look_up(user_id: UUID, caller: Caller) -> Ready | None:
         return told(await look_ups.preferences(user_id)) if may_look_up(caller, user_id) else None
