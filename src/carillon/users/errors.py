@@ -134,6 +134,18 @@ class CannotGrant(Forbidden):
         )
 
 
+class CannotActOn(Forbidden):
+    """Nobody acts on somebody who may do more than they may: whoever takes over that account would have it all."""
+
+    code = "cannot_act_on"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            f"This concerns somebody who may do more than you: {', '.join(names)}.",
+            details=[FieldProblem(name, "They hold this permission, and this token does not.") for name in names],
+        )
+
+
 class UnknownDevice(NotFound):
     """No device of this id, or none of this user."""
 

@@ -299,3 +299,49 @@ async def test_tokens_are_dropped_a_day_after_their_end(
             await eventually(two_left)
         finally:
             tidying.cancel()
+
+
+async def test_a_new_password_forgets_the_address_that_a_thief_had_named(post: tuple[UsersApi, FakeGateway]) -> None:
+    """The link to the thief's address is good for a day: it would bring the account back to the thief."""
+    api, gateway = post
+    for number, renew in enumerate((reset, change)):
+        user, access = await api.someone()
+        theirs = f"thief{number}@evil.example"
+        await api.call("PATCH", f"/v1/users/{user['user_id']}", token=access, body={"email": theirs})
+        link = await gateway.token(user, "email_verification")
+        if renew is reset:
+            await forgot(api, user["email"])
+            assert (await reset(api, await gateway.token(user, "password_reset"))).status == 200
+        else:
+            assert (await change(api, access)).status == 200
+
+        taken = await api.call("POST", "/v1/auth/email/verify", body={"token": link})
+
+        assert (taken.status, taken.body["error"]) == (403, "invalid_token")
+        token = (await api.log_in(user["email"], NEW)).data["access_token"]
+        me = (await api.call("GET", "/v1/users/me", token=token)).data
+        assert (me["email"], me["pending_email"]) == (user["email"], None)
+
+
+async def test_who_first_shows_that_an_address_is_theirs_keeps_nothing_of_who_registered_it(
+    post: tuple[UsersApi, FakeGateway], sql: asyncpg.Connection
+) -> None:
+    api, gateway = post
+    kept: dict[bool, tuple[bool, int]] = {}
+    for confirmed in (False, True):
+        user = (await api.register(push_token=f"strangers-phone-{confirmed}")).data
+        user_id = UUID(user["user_id"])
+        given = "INSERT INTO users.user_permissions SELECT $1, id FROM users.permissions WHERE name = 'audit:read'"
+        await sql.execute(given, user_id)
+        await sql.execute("UPDATE users.users SET email_verified_at = now() WHERE id = $1 AND $2", user_id, confirmed)
+        access = (await api.log_in(user["email"])).data["access_token"]
+        wanted = {"name": "left behind", "abilities": ["audit:read"], "expires_in_days": 9}
+        token = (await api.call("POST", "/v1/auth/tokens", token=access, body=wanted)).data["token"]
+        assert (await api.call("GET", "/v1/users/me", token=token)).status == 200
+
+        await forgot(api, user["email"])
+        assert (await reset(api, await gateway.token(user, "password_reset"))).status == 200
+
+        works = (await api.call("GET", "/v1/users/me", token=token)).status == 200
+        kept[confirmed] = works, await sql.fetchval("SELECT count(*) FROM users.devices WHERE user_id = $1", user_id)
+    assert kept == {False: (False, 0), True: (True, 1)}

@@ -114,6 +114,8 @@ async def test_nobody_gives_or_takes_what_they_do_not_hold(api: UsersApi) -> Non
     eve, token = await held(api, "roles:write", "roles:read", "users:read")
     bob, _ = await api.someone()
     admin_id = api.credentials["admin_user_id"]
+    wanted = {"name": "strong", "description": "May everything", "permissions": ["users:*"]}
+    strong = (await api.call("POST", "/v1/roles", token=await api.admin(), body=wanted)).data
     roles = {role["name"]: role for role in (await api.call("GET", "/v1/roles", token=token)).data}
     refusals: list[tuple[str, str, Any]] = [
         ("PUT", f"/v1/users/{eve['user_id']}/roles", {"roles": ["admin", "support"]}),
@@ -123,6 +125,7 @@ async def test_nobody_gives_or_takes_what_they_do_not_hold(api: UsersApi) -> Non
         ("POST", "/v1/roles", {"name": "mine", "description": "All", "permissions": ["templates:*"]}),
         ("PATCH", f"/v1/roles/{roles['support']['role_id']}", {"permissions": ["roles:*"]}),
         ("PATCH", f"/v1/roles/{roles['operator']['role_id']}", {"permissions": []}),
+        ("PATCH", f"/v1/roles/{strong['role_id']}", {"name": "harmless"}),
     ]
     for method, path, body in refusals:
         answer = await api.call(method, path, token=token, body=body)

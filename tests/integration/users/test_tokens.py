@@ -255,6 +255,11 @@ async def test_nobody_gives_an_application_what_they_do_not_hold(api: UsersApi, 
     ):
         answer = await api.call("POST", where, token=keeper, body=body)
         assert (answer.status, answer.body["error"]) == (403, "cannot_grant"), body
+    made = (await api.call("POST", path, token=admin, body=token)).data
+    for where in (f"/v1/applications/{theirs['application_id']}", f"{path}/{made['token_id']}"):
+        answer = await api.call("DELETE", where, token=keeper)
+        assert (answer.status, answer.body["error"]) == (403, "cannot_grant"), "nor takes it away"
+    assert (await said_of(api, made["token"]))["active"] is True
     beyond = await api.call("POST", path, token=admin, body={**token, "abilities": ["users:read"]})
     assert beyond.status == 422
     for body in ({**token, "expires_in_days": None}, {"name": "live"}, {**token, "abilities": []}):

@@ -9,9 +9,10 @@ import structlog
 from carillon.kit.auth import Caller
 from carillon.kit.errors import Forbidden, check_version
 from carillon.users.actions.changing import Changed
-from carillon.users.actions.granting import Change, Expected, Granter, check_held
+from carillon.users.actions.granting import Change, Expected, Granter
 from carillon.users.domain.people import User
-from carillon.users.errors import LastAdministrator, UnknownUser
+from carillon.users.domain.roles import not_held
+from carillon.users.errors import CannotActOn, LastAdministrator, UnknownUser
 
 _log = structlog.get_logger()
 
@@ -37,7 +38,7 @@ class Registry(Protocol):
 async def suspend(
     user_id: UUID, reason: str, *, expected: Expected, by: Granter, registry: Registry, changed: Changed
 ) -> User:
-    """Sessions end, tokens stop working. Raises UnknownUser, CannotGrant, LastAdministrator, PreconditionFailed."""
+    """Sessions end, tokens stop working. Raises UnknownUser, CannotActOn, LastAdministrator, PreconditionFailed."""
     async with registry.changing() as change:
         await _check(change, user_id, expected, by)
         if await change.is_last_admin(user_id):
@@ -52,7 +53,7 @@ async def suspend(
 
 
 async def restore(user_id: UUID, *, expected: Expected, by: Granter, registry: Registry, changed: Changed) -> User:
-    """Personal access tokens work again; sessions have to begin anew. Raises UnknownUser, CannotGrant,
+    """Personal access tokens work again; sessions have to begin anew. Raises UnknownUser, CannotActOn,
     PreconditionFailed."""
     async with registry.changing() as change:
         await _check(change, user_id, expected, by)
@@ -65,7 +66,7 @@ async def restore(user_id: UUID, *, expected: Expected, by: Granter, registry: R
 
 
 async def erase(user_id: UUID, *, expected: Expected, by: Granter, registry: Registry, changed: Changed) -> None:
-    """For good. Raises UnknownUser, CannotGrant, LastAdministrator, PreconditionFailed."""
+    """For good. Raises UnknownUser, CannotActOn, LastAdministrator, PreconditionFailed."""
     async with registry.changing() as change:
         await _check(change, user_id, expected, by)
         if await change.is_last_admin(user_id):
@@ -81,8 +82,10 @@ async def _check(change: Change, user_id: UUID, expected: Expected, by: Granter)
     if grants is None:
         raise UnknownUser
     check_version(grants.version, expected)
-    if user_id != by.actor_id:
-        check_held(grants.effective, by)
+    if user_id == by.actor_id and by.session_id is not None:
+        return
+    if above := not_held(grants.effective, by.holds):
+        raise CannotActOn(above)
 
 
 def check_person(user_id: UUID, caller: Caller, *, permission: str) -> None:

@@ -1,7 +1,6 @@
 """Changes of preferences and profile; each is announced after its commit, and forgotten here at once."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
@@ -9,45 +8,30 @@ from carillon.contracts.preferences import Choices
 from carillon.users.domain.people import User
 from carillon.users.domain.preferences import Preferences
 from carillon.users.domain.profile import ProfilePatch, checked_patch
+from carillon.users.domain.roles import Actor
 from carillon.users.errors import UnknownUser
 
 
 class PreferencesKeeper(Protocol):
-    """Answers None for a user that there is not, or that `actor_id` may not change; raises what `change` raises."""
+    """Answers None for a user that there is not, or that `by` may not change; raises CannotActOn, and what `change`
+    raises."""
 
     async def change(
         self,
         user_id: UUID,
         change: Callable[[Choices], Choices],
         *,
-        actor_id: UUID,
-        anyone: bool,
-        session_id: UUID | None,
+        by: Actor,
         expected: Collection[int] | None,
     ) -> Preferences | None: ...
 
 
 class ProfileKeeper(Protocol):
-    """Answers None for a user that there is not, or that `actor_id` may not change."""
+    """Answers None for a user that there is not, or that `by` may not change; raises CannotActOn."""
 
     async def change(
-        self,
-        user_id: UUID,
-        patch: ProfilePatch,
-        *,
-        actor_id: UUID,
-        anyone: bool,
-        expected: Collection[int] | None = None,
+        self, user_id: UUID, patch: ProfilePatch, *, by: Actor, expected: Collection[int] | None = None
     ) -> User | None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who changes, whether they may change everybody, and from which login."""
-
-    actor_id: UUID
-    anyone: bool
-    session_id: UUID | None = None
 
 
 Changed = Callable[[UUID], None]
@@ -63,10 +47,9 @@ async def change_preferences(
     changed: Changed,
     expected: Collection[int] | None = None,
 ) -> Preferences:
-    """`change` is applied to what is there by then. Raises UnknownUser, PreconditionFailed, what `change` raises."""
-    kept = await keeper.change(
-        user_id, change, actor_id=by.actor_id, anyone=by.anyone, session_id=by.session_id, expected=expected
-    )
+    """`change` is applied to what is there by then. Raises UnknownUser, CannotActOn, PreconditionFailed, what `change`
+    raises."""
+    kept = await keeper.change(user_id, change, by=by, expected=expected)
     if kept is None:
         raise UnknownUser
     changed(user_id)
@@ -82,9 +65,9 @@ async def change_profile(
     keeper: ProfileKeeper,
     changed: Changed,
 ) -> User:
-    """`expected`: versions that the writer insists on. Raises UnknownUser, Invalid, PreconditionFailed."""
+    """`expected`: versions that the writer insists on. Raises UnknownUser, CannotActOn, Invalid, PreconditionFailed."""
     checked = checked_patch(patch)
-    user = await keeper.change(user_id, checked, actor_id=by.actor_id, anyone=by.anyone, expected=expected)
+    user = await keeper.change(user_id, checked, by=by, expected=expected)
     if user is None:
         raise UnknownUser
     changed(user_id)

@@ -4,25 +4,24 @@ from typing import Protocol
 from uuid import UUID
 
 from carillon.contracts.users import DeviceGone, DevicePlatform
-from carillon.users.actions.changing import Actor, Changed
+from carillon.users.actions.changing import Changed
 from carillon.users.domain.devices import KnownDevice, NewDevice
+from carillon.users.domain.roles import Actor
 from carillon.users.errors import UnknownDevice, UnknownUser
 
 
 class DeviceKeeper(Protocol):
-    """Tokens, each with one user. What `actor_id` may not change looks as if it were not there."""
+    """Tokens, each with one user. What `by` may not change looks as if it were not there; or CannotActOn."""
 
     async def of_user(
         self, user_id: UUID, *, device_id: UUID | None = None, seen_by: UUID, sees_all: bool
     ) -> list[KnownDevice] | None: ...
 
-    async def register(
-        self, user_id: UUID, device: NewDevice, *, actor_id: UUID, anyone: bool
-    ) -> tuple[KnownDevice, bool] | None: ...
+    async def register(self, user_id: UUID, device: NewDevice, *, by: Actor) -> tuple[KnownDevice, bool] | None: ...
 
-    async def remove(self, user_id: UUID, device_id: UUID, *, actor_id: UUID, anyone: bool) -> KnownDevice | None: ...
+    async def remove(self, user_id: UUID, device_id: UUID, *, by: Actor) -> KnownDevice | None: ...
 
-    async def put_push_token(self, user_id: UUID, token: str | None, *, actor_id: UUID, anyone: bool) -> bool: ...
+    async def put_push_token(self, user_id: UUID, token: str | None, *, by: Actor) -> bool: ...
 
     async def mark_gone(
         self, user_id: UUID, platform: DevicePlatform, token: str, reason: str, *, actor_id: UUID
@@ -52,7 +51,7 @@ async def register_device(
 ) -> tuple[KnownDevice, bool]:
     """The device, and whether it is new to this user; a device of somebody else moves. Raises UnknownUser,
     TooManyDevices."""
-    kept = await keeper.register(user_id, device, actor_id=by.actor_id, anyone=by.anyone)
+    kept = await keeper.register(user_id, device, by=by)
     if kept is None:
         raise UnknownUser
     changed(user_id)
@@ -63,7 +62,7 @@ async def remove_device(
     user_id: UUID, device_id: UUID, *, by: Actor, keeper: DeviceKeeper, changed: Changed
 ) -> KnownDevice:
     """Raises UnknownDevice."""
-    removed = await keeper.remove(user_id, device_id, actor_id=by.actor_id, anyone=by.anyone)
+    removed = await keeper.remove(user_id, device_id, by=by)
     if removed is None:
         raise UnknownDevice
     changed(user_id)
@@ -74,7 +73,7 @@ async def put_push_token(
     user_id: UUID, token: str | None, *, by: Actor, keeper: DeviceKeeper, changed: Changed
 ) -> None:
     """Raises UnknownUser, TooManyDevices."""
-    if not await keeper.put_push_token(user_id, token, actor_id=by.actor_id, anyone=by.anyone):
+    if not await keeper.put_push_token(user_id, token, by=by):
         raise UnknownUser
     changed(user_id)
 

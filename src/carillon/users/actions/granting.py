@@ -74,10 +74,11 @@ class Ledger(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Granter:
-    """Who gives and takes, and what they hold themselves."""
+    """Who gives and takes, what they hold themselves, and from which login."""
 
     actor_id: UUID
     holds: Holds
+    session_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +126,10 @@ async def change_role(
         after = before if wanted.permissions is None else frozenset(wanted.permissions)
         name = wanted.name or role.name
         _check_seeded(role, name=name, permissions=after)
-        if name != role.name and await change.roles([name]):
-            raise RoleNameTaken
+        if name != role.name:
+            check_held(before, by)  # under another name others may give what they know by this one
+            if await change.roles([name]):
+                raise RoleNameTaken
         await _check_permissions(change, before ^ after, by)
         await change.name_role(role_id, name, role.description if wanted.description is None else wanted.description)
         await change.give_to_role(role_id, after)

@@ -141,14 +141,36 @@ async def make_application(
 
 
 async def disable_application(
-    application_id: UUID, *, by: UUID, applications: ApplicationKeeper, changed: Changed
+    application_id: UUID, *, by: Minter, applications: ApplicationKeeper, changed: Changed
 ) -> Application:
-    """None of its tokens works from now on. Raises UnknownApplication; disabled before is disabled still."""
-    disabled = await applications.disable(application_id, actor_id=by) or await applications.application(application_id)
-    if disabled is None:
+    """None of its tokens works from now on; disabled before is disabled still. Raises UnknownApplication,
+    CannotGrant."""
+    found = await applications.application(application_id)
+    if found is None:
         raise UnknownApplication
+    _check_held(found.permissions, by)
+    disabled = await applications.disable(application_id, actor_id=by.actor_id)
     changed(application_id)
-    return disabled
+    return disabled or await applications.application(application_id) or found
+
+
+async def revoke_application_token(
+    application_id: UUID,
+    token_id: UUID,
+    *,
+    by: Minter,
+    tokens: TokenKeeper,
+    applications: ApplicationKeeper,
+    changed: Changed,
+) -> None:
+    """Raises UnknownToken, also where there is no such application, and CannotGrant."""
+    found = await applications.application(application_id)
+    if found is None:
+        raise UnknownToken
+    _check_held(found.permissions, by)
+    await revoke_token(
+        token_id, owner="application", owner_id=application_id, by=by.actor_id, tokens=tokens, changed=changed
+    )
 
 
 async def _minted(wish: Wish, *, owner: Owner, owner_id: UUID, by: Minter, tokens: TokenKeeper) -> Minted:

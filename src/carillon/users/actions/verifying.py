@@ -7,9 +7,10 @@ from uuid import UUID
 import structlog
 
 from carillon.users.actions.authenticating import secret_hash
-from carillon.users.actions.changing import Actor, Changed
+from carillon.users.actions.changing import Changed
 from carillon.users.domain.account_mail import VerificationAsked
 from carillon.users.domain.people import Address, User
+from carillon.users.domain.roles import Actor
 from carillon.users.errors import InvalidToken, UnknownUser
 
 _log = structlog.get_logger()
@@ -60,7 +61,8 @@ async def change_email(
 ) -> User:
     """The new address waits, and is written to; it counts once it is confirmed. One's own takes back what waits.
 
-    Raises UnknownUser, EmailTaken, PreconditionFailed.
+    Whoever has the address can have the password: a personal access token is not enough for one's own.
+    Raises UnknownUser, CannotActOn, EmailTaken, PreconditionFailed.
     """
     user = await keeper.put_pending_email(user_id, wanted, by=by, expected=expected)
     if user is None:

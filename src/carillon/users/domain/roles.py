@@ -1,6 +1,7 @@
 """Roles and permissions as values, and who may give or take them."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from uuid import UUID
 
 import msgspec
@@ -42,6 +43,16 @@ class Grants(msgspec.Struct, frozen=True, kw_only=True):
     permissions: list[Permission]
     effective: list[str]
     version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who changes a person, whether they may change everybody, what they hold, and from which login."""
+
+    actor_id: UUID
+    anyone: bool
+    holds: Holds
+    session_id: UUID | None = None
 
 
 def not_held(names: Iterable[str], holds: Holds) -> list[str]:

@@ -20,7 +20,7 @@ from carillon.users.actions.minting import (
     disable_application,
     make_application,
     mint_for_application,
-    revoke_token,
+    revoke_application_token,
 )
 from carillon.users.domain.people import ONE_LINE
 from carillon.users.domain.tokens import Application, OpaqueSeen
@@ -119,7 +119,7 @@ async def one_application(request: ApiRequest, application_id: FromPath[UUID]) -
 async def delete_application(request: ApiRequest, application_id: FromPath[UUID]) -> Envelope[Application]:
     here = resources(request)
     disabled = await disable_application(
-        application_id, by=request.auth.caller_id, applications=here.applications, changed=here.changes
+        application_id, by=minter(request), applications=here.applications, changed=here.changes
     )
     return Envelope(disabled, "disabled")
 
@@ -149,9 +149,14 @@ async def post_application_token(
 async def delete_application_token(
     request: ApiRequest, application_id: FromPath[UUID], token_id: FromPath[UUID]
 ) -> Envelope[None]:
-    here, me = resources(request), request.auth.caller_id
-    await revoke_token(
-        token_id, owner="application", owner_id=application_id, by=me, tokens=here.tokens, changed=here.changes
+    here = resources(request)
+    await revoke_application_token(
+        application_id,
+        token_id,
+        by=minter(request),
+        tokens=here.tokens,
+        applications=here.applications,
+        changed=here.changes,
     )
     return Envelope(None, "revoked")
 

@@ -57,15 +57,15 @@ async def patch_user(
     )
     by, expected = actor(request), expected_versions(if_match)
     wanted = None if data.email is UNSET else address(data.email)
-    if wanted is None or patch.fields:
-        user = await change_profile(
-            user_id, patch, expected=expected, by=by, keeper=here.profiles, changed=here.changes
-        )
-        expected = None
-    if wanted is not None:
+    if wanted is not None:  # first, because it is what may be refused
         await counted_mails(here, client_address(request), str(by.actor_id))
         user = await change_email(
             user_id, wanted, expected=expected, by=by, keeper=here.addresses, changed=here.changes
+        )
+        expected = None
+    if wanted is None or patch.fields:
+        user = await change_profile(
+            user_id, patch, expected=expected, by=by, keeper=here.profiles, changed=here.changes
         )
     return Answer(Envelope(user, "changed"), headers=etag(user.version))
 

@@ -12,11 +12,11 @@ from carillon.kit.http.access import ApiRequest
 from carillon.kit.limits import Limits, enforced
 from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.users.actions.authenticating import Identification
-from carillon.users.actions.changing import Actor
 from carillon.users.actions.looking_up import LookUps
 from carillon.users.actions.noting import TokensUsed
 from carillon.users.actions.rotating import KeyFile
 from carillon.users.domain.people import email_key
+from carillon.users.domain.roles import Actor
 from carillon.users.loops import Changes
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.passwords import Argon2Passwords
@@ -93,7 +93,8 @@ def resources(request: ApiRequest) -> Resources:
 
 def actor(request: ApiRequest) -> Actor:
     """The caller as one who changes: themselves, or with `users:write` anybody."""
-    return Actor(request.auth.caller_id, anyone=request.auth.may(WRITE), session_id=request.auth.session_id)
+    caller = request.auth
+    return Actor(caller.caller_id, anyone=caller.may(WRITE), holds=caller.may, session_id=caller.session_id)
 
 
 def own_session(request: ApiRequest) -> UUID:

@@ -216,7 +216,7 @@ async def put_permissions(
 
 def granter(request: ApiRequest) -> Granter:
     """The caller as one who gives and takes."""
-    return Granter(request.auth.caller_id, request.auth.may)
+    return Granter(request.auth.caller_id, request.auth.may, request.auth.session_id)
 
 
 def _whole(items: Sequence[Any]) -> Envelope[Sequence[Any]]:

@@ -4,12 +4,12 @@ from collections.abc import Collection
 from uuid import UUID
 
 from carillon.kit.database import Database
-from carillon.users.actions.changing import Actor
 from carillon.users.domain.account_mail import VerificationAsked
 from carillon.users.domain.people import Address, User
+from carillon.users.domain.roles import Actor
 from carillon.users.errors import EmailTaken
 from carillon.users.store.account_mail import put_mail
-from carillon.users.store.changes import touch
+from carillon.users.store.changes import touch_as
 from carillon.users.store.one_time_tokens import void_tokens
 from carillon.users.store.people import visible
 
@@ -27,15 +27,11 @@ class Addresses:
     async def put_pending_email(
         self, user_id: UUID, wanted: Address, *, by: Actor, expected: Collection[int] | None = None
     ) -> User | None:
-        """None when there is no such user, or none that `by` may change. Raises EmailTaken, PreconditionFailed."""
+        """None when there is no such user, or none that `by` may change. Raises CannotActOn, EmailTaken,
+        PreconditionFailed."""
         async with self._database.transaction() as connection:
-            touched = await touch(
-                connection,
-                user_id,
-                actor_id=by.actor_id,
-                anyone=by.anyone,
-                action="email_change_asked",
-                expected=expected,
+            touched = await touch_as(
+                connection, user_id, by, action="email_change_asked", expected=expected, signed_in=True
             )
             if touched is None:
                 return None

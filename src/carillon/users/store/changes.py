@@ -6,9 +6,12 @@ from uuid import UUID
 
 from carillon.contracts.channels import USERS_EVENTS
 from carillon.kit.database import Connection
-from carillon.kit.errors import check_version
+from carillon.kit.errors import Forbidden, check_version
 from carillon.kit.ids import uuid7
 from carillon.kit.telemetry import correlation
+from carillon.users.domain.roles import Actor, not_held
+from carillon.users.errors import CannotActOn
+from carillon.users.store.credentials import PERMISSIONS
 
 _TOUCH = f"""
 WITH touched AS (
@@ -27,6 +30,7 @@ WITH touched AS (
 )
 SELECT version FROM touched
 """  # noqa: S608 - made of constants
+_HELD = f"SELECT {PERMISSIONS} FROM users.users u WHERE u.id = $1"  # noqa: S608 - made of constants
 _BITE = 2_000
 _TOUCH_HOLDERS = f"""
 WITH bite AS MATERIALIZED (
@@ -73,6 +77,35 @@ async def touch(
     )  # fmt: skip
     if version is not None:
         check_version(version - 1, expected)
+    return version
+
+
+async def touch_as(
+    connection: Connection,
+    user_id: UUID,
+    by: Actor,
+    *,
+    action: str,
+    detail: dict[str, Any] | None = None,
+    expected: Collection[int] | None = None,
+    signed_in: bool = False,
+) -> int | None:
+    """`touch` for somebody who asks for it: the one place that keeps them from acting on who may do more.
+
+    What the user may do is read under the lock of `touch`, so that no right is given in between. `signed_in`: for
+    themselves people do this by a login alone. Raises CannotActOn and Forbidden too.
+    """
+    version = await touch(
+        connection, user_id, actor_id=by.actor_id, anyone=by.anyone, action=action, detail=detail, expected=expected
+    )
+    if version is None:
+        return None
+    if user_id == by.actor_id:
+        if signed_in and by.session_id is None:
+            raise Forbidden("Sign in for this: a personal access token was made for less.")
+        return version
+    if above := not_held(await connection.fetchval(_HELD, user_id), by.holds):
+        raise CannotActOn(above)
     return version
 
 

@@ -13,8 +13,9 @@ from carillon.contracts.users import DevicePlatform
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
 from carillon.users.domain.devices import MOST_DEVICES, KnownDevice, NewDevice
+from carillon.users.domain.roles import Actor
 from carillon.users.errors import TooManyDevices
-from carillon.users.store.changes import touch
+from carillon.users.store.changes import touch, touch_as
 
 PUSH_TOKEN: Final = "fcm"  # noqa: S105 - the platform of the token that the route of that name sets
 _LOCK_TOKEN = "SELECT pg_advisory_xact_lock(hashtextextended($1 || ':' || $2, 0))"  # noqa: S105 - a statement
@@ -76,47 +77,46 @@ class Devices:
         rows = await self._database.fetch(_OF_USER, user_id, seen_by, sees_all, device_id)
         return [_known(row) for row in rows if row["device_id"] is not None] if rows else None
 
-    async def register(
-        self, user_id: UUID, device: NewDevice, *, actor_id: UUID, anyone: bool
-    ) -> tuple[KnownDevice, bool] | None:
-        """The device, and whether it is new to this user; None when `actor_id` may not. Raises TooManyDevices."""
+    async def register(self, user_id: UUID, device: NewDevice, *, by: Actor) -> tuple[KnownDevice, bool] | None:
+        """The device, and whether it is new to this user; None when `by` may not. Raises CannotActOn,
+        TooManyDevices."""
         async with self._database.transaction() as connection:
             holder = await lock_for_token(connection, user_id, device.platform, device.token)
             action = "device_registered" if holder != user_id else "device_changed"
             detail = {"platform": device.platform}
-            if await touch(connection, user_id, actor_id=actor_id, anyone=anyone, action=action, detail=detail) is None:
+            if await touch_as(connection, user_id, by, action=action, detail=detail) is None:
                 return None
             if holder != user_id:
                 await _make_room(connection, user_id)
-            return await give(connection, user_id, device, by=actor_id), holder != user_id
+            return await give(connection, user_id, device, by=by.actor_id), holder != user_id
 
-    async def remove(self, user_id: UUID, device_id: UUID, *, actor_id: UUID, anyone: bool) -> KnownDevice | None:
-        """What was removed; None when there is no such device of this user, or no user that `actor_id` may change."""
+    async def remove(self, user_id: UUID, device_id: UUID, *, by: Actor) -> KnownDevice | None:
+        """What was removed; None when there is no such device of this user, or no user that `by` may change. Raises
+        CannotActOn."""
         async with self._database.transaction() as connection:
-            if await connection.fetchval(_LOCK_USER, user_id, actor_id, anyone) is None:
+            if await connection.fetchval(_LOCK_USER, user_id, by.actor_id, by.anyone) is None:
                 return None
             row = await connection.fetchrow(_REMOVE, user_id, device_id)
             if row is None:
                 return None
             action, detail = "device_removed", {"device_id": str(device_id), "platform": row["platform"]}
-            await touch(connection, user_id, actor_id=actor_id, anyone=anyone, action=action, detail=detail)
+            await touch_as(connection, user_id, by, action=action, detail=detail)
             return _known(row)
 
-    async def put_push_token(self, user_id: UUID, token: str | None, *, actor_id: UUID, anyone: bool) -> bool:
-        """Replace the user's push token; a token of somebody else moves. False when `actor_id` may not.
+    async def put_push_token(self, user_id: UUID, token: str | None, *, by: Actor) -> bool:
+        """Replace the user's push token; a token of somebody else moves. False when `by` may not.
 
-        Raises TooManyDevices.
+        Raises CannotActOn, TooManyDevices.
         """
         async with self._database.transaction() as connection:
             holder = None if token is None else await lock_for_token(connection, user_id, PUSH_TOKEN, token)
-            touched = await touch(connection, user_id, actor_id=actor_id, anyone=anyone, action="push_token_changed")
-            if touched is None:
+            if await touch_as(connection, user_id, by, action="push_token_changed") is None:
                 return False
             await connection.execute(_DROP, user_id, token)
             if token is not None:
                 if holder != user_id:
                     await _make_room(connection, user_id)
-                await give(connection, user_id, NewDevice(PUSH_TOKEN, token), is_push_token=True, by=actor_id)
+                await give(connection, user_id, NewDevice(PUSH_TOKEN, token), is_push_token=True, by=by.actor_id)
             return True
 
     async def mark_gone(

@@ -11,13 +11,24 @@ from carillon.users.store.changes import touch
 from carillon.users.store.one_time_tokens import used_token, void_tokens
 
 _OWNER = "SELECT name, email, password_hash FROM users.users WHERE id = $1 AND status = 'active'"
-_LOCKED = "SELECT email_key, password_hash FROM users.users WHERE id = $1 AND status = 'active' FOR UPDATE"
-_SET = "UPDATE users.users SET password_hash = $2, password_changed_at = now() WHERE id = $1"
+_LOCKED = """
+SELECT email_key, email_verified_at, password_hash FROM users.users WHERE id = $1 AND status = 'active' FOR UPDATE
+"""
+# An address that waits may have been named by whoever is being locked out, and would let them in again.
+_SET = """
+UPDATE users.users SET password_hash = $2, password_changed_at = now(), pending_email = NULL WHERE id = $1
+"""
 _VERIFIED = "UPDATE users.users SET email_verified_at = coalesce(email_verified_at, now()) WHERE id = $1"
 _END_SESSIONS = """
 UPDATE users.sessions SET revoked_at = now(), revoked_reason = $2
 WHERE user_id = $1 AND revoked_at IS NULL AND id IS DISTINCT FROM $3
 """
+# Nobody had shown until then that the address is theirs: what goes with the account may be of somebody who registered
+# it in the place of its owner.
+_OF_STRANGERS = (
+    "UPDATE users.personal_access_tokens SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL",
+    "DELETE FROM users.devices WHERE user_id = $1",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +61,8 @@ class PasswordStore:
             return True
 
     async def reset(self, secret_hash: bytes, *, renewed: str, notice: Mail) -> bool:
-        """Use the token, end every session; whoever read the mail has shown that the address is theirs."""
+        """Use the token, end every session; whoever read the mail has shown that the address is theirs. Who is the
+        first to show it takes over nobody's tokens and devices."""
         async with self._database.transaction() as connection:
             used = await used_token(connection, secret_hash, "password_reset")
             if used is None:
@@ -61,6 +73,9 @@ class PasswordStore:
             await _set(connection, used.user_id, renewed, "password_reset", staying=None)
             if row["email_key"] == email_key(used.email):
                 await connection.execute(_VERIFIED, used.user_id)
+            if row["email_verified_at"] is None and row["password_hash"] is not None:
+                for statement in _OF_STRANGERS:
+                    await connection.execute(statement, used.user_id)
             await put_mail(connection, notice)
             return True
 

@@ -9,7 +9,8 @@ from carillon.contracts.preferences import Choices
 from carillon.contracts.users import Device
 from carillon.kit.database import Database, Row
 from carillon.users.domain.preferences import ChangeSource, Person, Preferences, agreed, choices_of
-from carillon.users.store.changes import touch
+from carillon.users.domain.roles import Actor
+from carillon.users.store.changes import touch_as
 from carillon.users.store.consent import remember
 
 _PEOPLE = """
@@ -49,19 +50,15 @@ class PreferencesStore:
         user_id: UUID,
         change: Callable[[Choices], Choices],
         *,
-        actor_id: UUID,
-        anyone: bool,
-        session_id: UUID | None,
+        by: Actor,
         expected: Collection[int] | None,
     ) -> Preferences | None:
         """Change what is there, whoever else changes it meanwhile; what `change` raises changes nothing.
 
-        None when there is no such user, or none that `actor_id` may change. Raises PreconditionFailed.
+        None when there is no such user, or none that `by` may change. Raises CannotActOn, PreconditionFailed.
         """
         async with self._database.transaction() as connection:
-            version = await touch(
-                connection, user_id, actor_id=actor_id, anyone=anyone, action="preferences_changed", expected=expected
-            )
+            version = await touch_as(connection, user_id, by, action="preferences_changed", expected=expected)
             if version is None:
                 return None
             row = await connection.fetchrow(_PRESENT, user_id)
@@ -71,10 +68,11 @@ class PreferencesStore:
             await connection.execute(
                 _CHANGE, user_id, choices.email, choices.push, kept["categories"], kept["quiet_hours"]
             )
-            source: ChangeSource = "self" if actor_id == user_id else "admin"
+            source: ChangeSource = "self" if by.actor_id == user_id else "admin"
             await remember(
-                connection, user_id, choices, source=source, actor_id=actor_id, version=version, session_id=session_id
-            )
+                connection, user_id, choices,
+                source=source, actor_id=by.actor_id, version=version, session_id=by.session_id,
+            )  # fmt: skip
             return agreed(choices, version)
 
 

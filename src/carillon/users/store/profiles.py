@@ -6,7 +6,8 @@ from uuid import UUID
 from carillon.kit.database import Database
 from carillon.users.domain.people import User
 from carillon.users.domain.profile import Profile, ProfilePatch, patched
-from carillon.users.store.changes import touch
+from carillon.users.domain.roles import Actor
+from carillon.users.store.changes import touch_as
 from carillon.users.store.people import visible
 
 _READ = "SELECT name, locale, timezone, attributes FROM users.users WHERE id = $1"
@@ -24,16 +25,15 @@ class Profiles:
         user_id: UUID,
         patch: ProfilePatch,
         *,
-        actor_id: UUID,
-        anyone: bool,
+        by: Actor,
         expected: Collection[int] | None = None,
     ) -> User | None:
-        """None when there is none, or none that `actor_id` may change. Raises Invalid, PreconditionFailed."""
+        """None when there is none, or none that `by` may change. Raises CannotActOn, Invalid, PreconditionFailed."""
         async with self._database.transaction() as connection:
-            touched = await touch(
-                connection, user_id, actor_id=actor_id, anyone=anyone, action="profile_changed",
-                detail={"fields": patch.fields}, expected=expected,
-            )  # fmt: skip
+            detail = {"fields": patch.fields}
+            touched = await touch_as(
+                connection, user_id, by, action="profile_changed", detail=detail, expected=expected
+            )
             if touched is None:
                 return None
             now = patched(Profile(**await connection.fetchrow(_READ, user_id)), patch)
