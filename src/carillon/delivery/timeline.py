@@ -15,8 +15,10 @@ from carillon.contracts.statuses import (
 )
 from carillon.contracts.users import LayerVerdict
 from carillon.delivery.domain import Delivered, Ending, Retrying, Suppressed, Undeliverable, Waiting, rung
+from carillon.kit.redaction import without_addresses
 
 _LONGEST_TEXT = 500
+_LONGEST_READ = 4 * _LONGEST_TEXT
 
 
 @dataclass(slots=True)
@@ -76,7 +78,8 @@ def _own_step(generation: int, ending: Ending, now: datetime) -> Step:
     detail: dict[str, Any] | None
     match ending:
         case Delivered():
-            detail = {"provider_message_id": clean(ending.provider_message_id)} if ending.provider_message_id else None
+            message_id = ending.provider_message_id
+            detail = {"provider_message_id": identifier(message_id)} if message_id else None
             key = f"{generation}.{ending.attempt}.delivered"
             return Step(
                 key=key,
@@ -148,6 +151,18 @@ def _no_later(ending: Ending, delay: float, told: Told) -> datetime:
 
 
 def clean(text: str) -> str:
-    """A provider's words as one line that every store takes: no control characters, no lone surrogates, bounded."""
-    line = "".join(c if c.isprintable() else " " for c in text[: 4 * _LONGEST_TEXT])
-    return " ".join(line.encode("utf-8", "replace").decode().split())[:_LONGEST_TEXT]
+    """Anybody's words as one line that may be kept: no addresses, no control characters or lone surrogates, bounded."""
+    return without_addresses(_one_line(text))[:_LONGEST_TEXT]
+
+
+def identifier(text: str) -> str:
+    """A provider's name for a message, as one line: it may look like an address, and is none."""
+    return _one_line(text)[:_LONGEST_TEXT]
+
+
+def _one_line(text: str) -> str:
+    """Cut between words: half an address would not be known for one."""
+    line = "".join(c if c.isprintable() else " " for c in text[:_LONGEST_READ])
+    if len(text) > _LONGEST_READ:
+        line = line.rpartition(" ")[0]
+    return " ".join(line.encode("utf-8", "replace").decode().split())

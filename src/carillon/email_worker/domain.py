@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import idna
 
+from carillon.kit.redaction import without, without_addresses
 from carillon.kit.settings import SettingsError
 
 Tls = Literal["starttls", "implicit", "none"]
@@ -44,6 +45,17 @@ def address_of(text: str) -> Address | None:
         return None
     found = Address(local, wire)
     return found if len(str(found).encode()) <= _LONGEST_ADDRESS else None
+
+
+_CODES = re.compile(r"(?:[2-5]\d\d )?(?:[245]\.\d{1,3}\.\d{1,3} )?")
+
+
+def redacted(words: str, recipient: Address) -> str:
+    """A server's words without addresses, and without the recipient's name there; its codes stay."""
+    head = _CODES.match(words)
+    assert head is not None
+    local = recipient.local
+    return head[0] + without(without_addresses(words[head.end() :]), local, local.partition("+")[0])
 
 
 @dataclass(frozen=True, slots=True)

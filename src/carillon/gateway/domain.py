@@ -15,6 +15,7 @@ from carillon.contracts.rendering import is_http_url
 from carillon.contracts.statuses import RANK_ACCEPTED, RANK_BOUNCED, RANK_DELIVERED, RANK_FAILED, Stage, Status
 from carillon.kit.errors import Invalid, invalid
 from carillon.kit.ids import born_at, first_key_of
+from carillon.kit.redaction import without_addresses
 
 DEEPEST = 16
 MOST_BYTES = 128 * 1024
@@ -213,11 +214,12 @@ def newest(reports: Iterable[DeliveryReported]) -> dict[UUID, DeliveryReported]:
 def report_of(said: StatusReported, known: Known, now: datetime) -> DeliveryReported:
     """A provider's word as a report: "failed" after "delivered" is a bounce, "pending" adds to the timeline only."""
     status: Status = said.status
+    error = said.error and without_addresses(said.error)
     rank, kind = _weight(said, known)
     at = _between(known.notification.created_at, said.timestamp, now)
-    told = hashlib.sha256(_encode((said.status, said.timestamp, said.error))).hexdigest()[:12]
+    told = hashlib.sha256(_encode((said.status, said.timestamp, error))).hexdigest()[:12]
     step = Step(
-        key=f"{known.generation}.0.{kind}.{told}", kind=kind, at=at, reason=said.error, detail={"source": "call_back"}
+        key=f"{known.generation}.0.{kind}.{told}", kind=kind, at=at, reason=error, detail={"source": "call_back"}
     )
     return DeliveryReported(
         notification_id=known.notification.notification_id,
@@ -225,7 +227,7 @@ def report_of(said: StatusReported, known: Known, now: datetime) -> DeliveryRepo
         rank=rank,
         status=status,
         reason=kind if status == "failed" else None,
-        error=said.error,
+        error=error,
         attempts=known.notification.attempts,
         steps=[step],
     )

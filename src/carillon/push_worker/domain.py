@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from carillon.delivery.domain import Accepted, Failed, ProviderAnswer, Refused
+from carillon.kit.redaction import without, without_opaque
 
 _OK, _BAD, _UNAUTHENTICATED, _NOT_FOUND, _TOO_MANY = 200, 400, 401, 404, 429
 _THIRD_PARTY = "THIRD_PARTY_AUTH_ERROR"
@@ -35,6 +36,13 @@ def of_device(status: int, headers: Mapping[str, str], body: bytes) -> DeviceAns
         name = _decoded(body).get("name")
         return Accepted(name if isinstance(name, str) else None)
     return _of_error(status, headers, _error(body))
+
+
+def redacted(answer: DeviceAnswer, token: str) -> DeviceAnswer:
+    """The answer without the device's token, which the provider may have quoted."""
+    if not isinstance(answer, Refused | Failed):
+        return answer
+    return replace(answer, error=without_opaque(without(answer.error, token)))
 
 
 def refuses_bearer(status: int, body: bytes) -> bool:

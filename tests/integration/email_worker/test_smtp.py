@@ -148,6 +148,30 @@ async def test_a_reply_says_whether_to_try_again_and_whom_to_blame(
     assert len(server.mails) == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "reply", "kept"),
+    [
+        ("RCPT", "550 5.1.1 <Ada@Example.COM>: no such user", "550 5.1.1 <…>: no such user"),
+        (
+            "RCPT",
+            "550-5.1.1 Ada is unknown\r\n550 5.1.1 at example.com",
+            "550 5.1.1 … is unknown\n5.1.1 at example.com",
+        ),
+        ("RCPT", "450 4.2.1 try ada%40example.com later", "450 4.2.1 try … later"),
+        ("END", "554 5.7.1 bell@example.com may not write to ada@example.com", "554 5.7.1 … may not write to …"),
+        ("END", "250 2.0.0 <ada@example.com> queued as 42", "2.0.0 <…> queued as 42"),
+    ],
+)
+async def test_what_a_server_says_comes_back_without_the_address_it_quotes(
+    provider: SmtpProvider, server: ScriptedSmtp, command: str, reply: str, kept: str
+) -> None:
+    server.replies[command] = reply
+
+    answer = await provider.send(MAIL)
+
+    assert (answer.provider_message_id if isinstance(answer, Accepted) else answer.error) == kept
+
+
 async def test_after_a_refusal_the_connection_is_reset_and_used_again(
     provider: SmtpProvider, server: ScriptedSmtp
 ) -> None:

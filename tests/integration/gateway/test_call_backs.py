@@ -35,6 +35,19 @@ async def test_delivered_then_failed_is_a_bounce(house: House) -> None:
     assert await kinds(house, key) == ["accepted", "delivered", "bounced"]
 
 
+@pytest.mark.parametrize("status", ["failed", "pending"])
+async def test_an_address_in_a_providers_word_is_not_kept(house: House, status: str) -> None:
+    key = await house.accepted()
+
+    answer = await told(house, key, status, error="550 5.1.1 <ada@example.com> unknown")
+
+    assert answer.status == 200
+    kept = await house.sql.fetchval("SELECT array_agg(e.reason) FROM gateway.notification_events e")
+    assert "550 5.1.1 <…> unknown" in kept
+    everything = await house.sql.fetch("SELECT n::text FROM gateway.notifications n")
+    assert "ada@" not in str((kept, everything, answer.body))
+
+
 async def test_failed_before_any_delivery_is_outranked_by_a_delivery(house: House) -> None:
     key = await house.accepted()
 

@@ -142,6 +142,23 @@ async def test_a_message_that_fcm_refuses_is_not_the_devices_fault(phones: Phone
     assert phones.gone == []
 
 
+@pytest.mark.parametrize("token", ["one", f"cX{'9' * 20}:APA91b{'k_-' * 40}"])
+async def test_what_fcm_says_comes_back_without_the_token_it_quotes(
+    phones: Phones, session: aiohttp.ClientSession, token: str
+) -> None:
+    async def refuses(request: web.Request) -> web.Response:
+        quoted = (await request.json())["message"]["token"]
+        error = {"code": 400, "status": "INVALID_ARGUMENT", "message": f"Invalid value at 'x', \"{quoted}\""}
+        return web.json_response({"error": error}, status=400)
+
+    async with peer([web.post("/v1/projects/p/messages:send", refuses)]) as far:
+        answer = await FcmProvider(
+            session, phones.tokens, url=far.url, project="p", device_gone=phones.device_gone
+        ).send(Push(USER, [token], MESSAGE))
+
+    assert answer == Refused("message_refused", "400 INVALID_ARGUMENT Invalid value at 'x', \"…\"")
+
+
 async def test_a_service_account_that_is_refused_is_the_providers_trouble(phones: Phones) -> None:
     phones.theirs._audience = "somebody else"
     answer = await phones.send("one")

@@ -48,6 +48,20 @@ def test_only_what_is_pending_says_when_to_expect_more(ending: Ending) -> None:
     assert (report.next_expected_at is not None) == (report.status == "pending") == (report.stage == "retrying")
 
 
+@given(st.text(max_size=20), st.integers(0, 3000), st.text("\n\t x.-", max_size=9))
+def test_no_address_is_told_wherever_it_stands(before: str, padding: int, after: str) -> None:
+    text = f"{before} {'x ' * (padding // 2)}{' ' * (padding % 2)}<ada.lovelace@example.com>{after}"
+    report = reported(Undeliverable("recipient_refused", text, 1, "fake"))
+
+    assert b"lovelace" not in msgspec.json.encode(report)
+    assert b"ada." not in msgspec.json.encode(report)
+
+
+def test_a_providers_name_for_a_message_is_kept_as_it_is() -> None:
+    report = reported(Delivered(1, "fake", "<2026.1@mail.example.com>", START))
+    assert report.steps[-1].detail == {"provider_message_id": "<2026.1@mail.example.com>"}
+
+
 @given(st.text())
 def test_a_cleaned_text_is_one_bounded_printable_line(text: str) -> None:
     line = clean(text)

@@ -21,7 +21,7 @@ from carillon.delivery.domain import (
 )
 from carillon.delivery.ports import Settlement
 from carillon.delivery.slots import NoSlot
-from carillon.delivery.timeline import clean
+from carillon.delivery.timeline import clean, identifier
 from carillon.kit.broker.port import DeadLetter
 from carillon.kit.errors import Unavailable
 
@@ -52,7 +52,7 @@ async def attempt(work: Work, ready: Prepared, granted: Granted, claimed_at: flo
 async def _sent(claim: Settlement, granted: Granted, answer: Accepted, claimed_at: float, tools: Tools) -> Delivered:
     """`sent` is written before anybody is told. If the store stays away past the lease, it is told all the same:
     handing the message back would send it twice for certain."""
-    message_id = clean(answer.provider_message_id) if answer.provider_message_id else None
+    message_id = identifier(answer.provider_message_id) if answer.provider_message_id else None
     if not await _settle(replace(claim, state="sent", provider_message_id=message_id), claimed_at, tools):
         _log.warning("delivery_sent_but_not_written", notification_id=str(claim.notification_id))
     return Delivered(granted.attempt, claim.provider, message_id, tools.now())

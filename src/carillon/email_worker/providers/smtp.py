@@ -6,13 +6,14 @@ import socket
 import ssl
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 import aiosmtplib
 from aiosmtplib import SMTP
 
 from carillon.delivery.domain import Accepted, Failed, ProviderAnswer, Refused
 from carillon.email_worker.channel import Mail
-from carillon.email_worker.domain import Server
+from carillon.email_worker.domain import Server, redacted
 from carillon.email_worker.providers.line import Line, Reply, stuffed
 
 _PERMANENT, _CLOSING, _GO_ON, _TAKEN = 500, 421, 354, 250
@@ -57,6 +58,10 @@ class SmtpProvider:
         self._idle: list[tuple[Line, float]] = []
 
     async def send(self, mail: Mail) -> ProviderAnswer:
+        """A server's words come back without the address: what nobody keeps, nobody has to erase."""
+        return _redacted(await self._sent(mail), mail)
+
+    async def _sent(self, mail: Mail) -> ProviderAnswer:
         """A server that closed an idle connection costs a new connection, not an attempt."""
         async with self._room:
             while (kept := self._reusable()) is not None:
@@ -193,6 +198,13 @@ async def _quit(line: Line) -> None:
     with contextlib.suppress(*_TROUBLE):
         await line.ask(b"QUIT\r\n", seconds=_QUIT_SECONDS)
     line.close()
+
+
+def _redacted(answer: ProviderAnswer, mail: Mail) -> ProviderAnswer:
+    if not isinstance(answer, Accepted):
+        return replace(answer, error=redacted(answer.error, mail.recipient))
+    said = answer.provider_message_id
+    return Accepted(redacted(said, mail.recipient)) if said else answer
 
 
 def _judged(error: BaseException, *, unknown: bool = False) -> Refused | Failed:

@@ -12,7 +12,7 @@ from carillon.contracts.users import DeviceGone
 from carillon.delivery.domain import Failed, ProviderAnswer
 from carillon.kit.http.client import ServiceRefused, ServiceUnavailable
 from carillon.push_worker.channel import Push
-from carillon.push_worker.domain import DeviceAnswer, Gone, of_all, of_device, refuses_bearer
+from carillon.push_worker.domain import DeviceAnswer, Gone, of_all, of_device, redacted, refuses_bearer
 from carillon.push_worker.providers.oauth import AccessTokens, AuthenticationFailed
 
 _log = structlog.get_logger()
@@ -64,7 +64,7 @@ class FcmProvider:
             return Failed("fcm_unreachable", type(error).__name__, down=True)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return Failed("fcm_unreachable", type(error).__name__, down=True, unknown=True)
-        return of_device(status, headers, said)
+        return redacted(of_device(status, headers, said), token)
 
     async def _post(self, bearer: str, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
         headers = {"Authorization": f"Bearer {bearer}", "Content-Type": "application/json"}
