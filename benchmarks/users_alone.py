@@ -103,6 +103,7 @@ def users_alone() -> Iterator[Users]:
             "CARILLON_BROKER_URL": dsn,
             "CARILLON_USERS_PORT": str(port),
             "CARILLON_SIGNING_KEY_FILE": settings.signing_key_file,
+            "CARILLON_USERS_TOKEN_FILE": str(folder / "tokens" / "users.token"),
             "READY_URL": url,
             "CARILLON_LOGINS_PER_MINUTE": "0",
             "CARILLON_LOG_LEVEL": "warning",
