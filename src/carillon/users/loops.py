@@ -50,7 +50,7 @@ class Keys(Protocol):
 
 
 class Changes:
-    """Told of each change in this process: forgets the user and their tokens, and wakes the loop that tells others."""
+    """Told of each change in this process: forgets the user, and wakes the loop that tells the others."""
 
     def __init__(self, look_ups: LookUps, tokens: RememberedTokens) -> None:
         self._look_ups = look_ups
@@ -59,8 +59,12 @@ class Changes:
 
     def __call__(self, user_id: UUID) -> None:
         self._look_ups.changed(user_id)
-        self._tokens.forget_caller(user_id)  # it may be a revocation, and those work at once
         self._woken.set()
+
+    def revoked(self, user_id: UUID) -> None:
+        """A change of what this user, or this application, may do: it works at once."""
+        self._tokens.forget_caller(user_id)
+        self(user_id)
 
     async def outdate(self, versions: dict[UUID, int]) -> None:
         """Told of what was committed anywhere, before it is announced."""

@@ -88,7 +88,7 @@ async def suspend_user(
         expected=expected_versions(if_match),
         by=granter(request),
         registry=here.administration,
-        changed=here.changes,
+        changed=here.changes.revoked,
     )
     return Answer(Envelope(user, "suspended"), headers=etag(user.version))
 
@@ -105,7 +105,7 @@ async def restore_user(
         expected=expected_versions(if_match),
         by=granter(request),
         registry=here.administration,
-        changed=here.changes,
+        changed=here.changes.revoked,
     )
     return Answer(Envelope(user, "restored"), headers=etag(user.version))
 
@@ -121,7 +121,7 @@ async def erase_user(request: ApiRequest, user_id: FromPath[UUID], if_match: IfM
         expected=expected_versions(if_match),
         by=granter(request),
         registry=here.administration,
-        changed=here.changes,
+        changed=here.changes.revoked,
     )
     return Envelope(None, "erased")
 

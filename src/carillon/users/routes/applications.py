@@ -119,7 +119,7 @@ async def one_application(request: ApiRequest, application_id: FromPath[UUID]) -
 async def delete_application(request: ApiRequest, application_id: FromPath[UUID]) -> Envelope[Application]:
     here = resources(request)
     disabled = await disable_application(
-        application_id, by=minter(request), applications=here.applications, changed=here.changes
+        application_id, by=minter(request), applications=here.applications, changed=here.changes.revoked
     )
     return Envelope(disabled, "disabled")
 
@@ -156,7 +156,7 @@ async def delete_application_token(
         by=minter(request),
         tokens=here.tokens,
         applications=here.applications,
-        changed=here.changes,
+        changed=here.changes.revoked,
     )
     return Envelope(None, "revoked")
 

@@ -147,7 +147,9 @@ async def _counted_tokens(here: Resources, request: ApiRequest) -> None:
 
 
 def _recovery(here: Resources) -> Recovery:
-    return Recovery(here.password_store, here.one_time_tokens, here.passwords, here.settings.public_url, here.changes)
+    return Recovery(
+        here.password_store, here.one_time_tokens, here.passwords, here.settings.public_url, here.changes.revoked
+    )
 
 
 HANDLERS = [change, forgot, reset, verify, ask_again]

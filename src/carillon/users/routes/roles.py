@@ -142,7 +142,7 @@ async def patch_role(
         expected=expected_versions(if_match),
         by=granter(request),
         ledger=here.grants,
-        changed=here.changes,
+        changed=here.changes.revoked,
     )
     return Answer(Envelope(role, "changed"), headers=etag(role.version))
 
@@ -155,7 +155,7 @@ async def delete_role(request: ApiRequest, role_id: FromPath[UUID], if_match: If
         expected=expected_versions(if_match),
         by=granter(request),
         ledger=here.grants,
-        changed=here.changes,
+        changed=here.changes.revoked,
     )
     return Envelope(role, "deleted, and taken from all who had it")
 
@@ -190,7 +190,7 @@ async def put_roles(
         expected=expected_versions(if_match),
         by=granter(request),
         ledger=here.grants,
-        changed=here.changes,
+        changed=here.changes.revoked,
     )
     return Answer(Envelope(grants, "replaced"), headers=etag(grants.version))
 
@@ -209,7 +209,7 @@ async def put_permissions(
         expected=expected_versions(if_match),
         by=granter(request),
         ledger=here.grants,
-        changed=here.changes,
+        changed=here.changes.revoked,
     )
     return Answer(Envelope(grants, "replaced"), headers=etag(grants.version))
 

@@ -66,7 +66,7 @@ async def refresh_session(request: ApiRequest, data: JSONBody[Refresh]) -> Respo
 async def log_out_here(request: ApiRequest, data: JSONBody[Logout]) -> Envelope[SessionsEnded]:
     here = resources(request)
     ended = await log_out(
-        request.auth.caller_id, own_session(request), data.scope, sessions=here.sessions, changed=here.changes
+        request.auth.caller_id, own_session(request), data.scope, sessions=here.sessions, changed=here.changes.revoked
     )
     return Envelope(SessionsEnded(ended), "signed out")
 
@@ -89,7 +89,7 @@ async def list_sessions(
 )  # fmt: skip
 async def delete_session(request: ApiRequest, session_id: FromPath[UUID]) -> Envelope[None]:
     here = resources(request)
-    await end_session(request.auth.caller_id, session_id, sessions=here.sessions, changed=here.changes)
+    await end_session(request.auth.caller_id, session_id, sessions=here.sessions, changed=here.changes.revoked)
     return Envelope(None, "ended")
 
 

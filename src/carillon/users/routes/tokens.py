@@ -78,7 +78,7 @@ async def list_tokens(request: ApiRequest, page: Page = 1, limit: Limit = 20) ->
 )  # fmt: skip
 async def delete_token(request: ApiRequest, token_id: FromPath[UUID]) -> Envelope[None]:
     here, me = resources(request), request.auth.caller_id
-    await revoke_token(token_id, owner="user", owner_id=me, by=me, tokens=here.tokens, changed=here.changes)
+    await revoke_token(token_id, owner="user", owner_id=me, by=me, tokens=here.tokens, changed=here.changes.revoked)
     return Envelope(None, "revoked")
 
 
