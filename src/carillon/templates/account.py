@@ -46,4 +46,12 @@ ACCOUNT: Final = (
         "Choose a new password",
         "If it was you, there is nothing to do.",
     ),
+    _template(
+        "email_change_asked",
+        "Your account is to get another address",
+        "somebody asked for another e-mail address for your account, which takes the place of this one once it is "
+        "confirmed. If it was not you, choose a new password here at once, which takes the wish back:",
+        "Choose a new password",
+        "If it was you, there is nothing to do.",
+    ),
 )

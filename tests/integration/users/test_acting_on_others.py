@@ -5,7 +5,7 @@ from uuid import UUID, uuid4
 
 import asyncpg
 
-from tests.integration.users.client import UsersApi
+from tests.integration.users.client import PASSWORD, UsersApi
 
 
 async def holder(api: UsersApi, sql: asyncpg.Connection, *names: str) -> tuple[dict[str, Any], str]:
@@ -104,6 +104,7 @@ async def test_a_token_made_for_something_else_does_not_take_its_owners_address(
     demoted = await api.call("PATCH", path, token=token, body=body)
 
     assert [(a.status, a.body["error"]) for a in (refused, demoted)] == [(403, "forbidden")] * 2
-    now = (await api.call("GET", path, token=token)).data
+    now = (await api.call("GET", path, token=login)).data
     assert (now["pending_email"], now["name"]) == (None, "Eve")
+    body["current_password"] = PASSWORD
     assert (await api.call("PATCH", path, token=login, body=body)).data["pending_email"] == body["email"]

@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 import pytest
 
 from carillon.users.settings import UsersSettings
-from tests.integration.users.client import Answer, UsersApi
+from tests.integration.users.client import PASSWORD, Answer, UsersApi
+from tests.integration.users.conftest import running
 from tests.integration.users.mails import FakeGateway, mailing
 from tests.support.waiting import eventually
 
@@ -31,7 +33,8 @@ async def me(api: UsersApi, token: str) -> dict[str, Any]:
 
 
 async def move(api: UsersApi, user: dict[str, Any], token: str, email: str) -> Answer:
-    return await api.call("PATCH", f"/v1/users/{user['user_id']}", token=token, body={"email": email})
+    body = {"email": email, "current_password": PASSWORD}
+    return await api.call("PATCH", f"/v1/users/{user['user_id']}", token=token, body=body)
 
 
 def somewhere() -> str:
@@ -75,6 +78,20 @@ async def test_registration_asks_for_confirmation_where_the_operator_wants_it(
         user = (await api.register()).data
 
         assert (await verify(api, await gateway.token(user, "email_verification"))).status == 200
+
+
+async def test_a_crash_after_registration_costs_no_confirmation(
+    settings: UsersSettings, tmp_path: Path, sql: asyncpg.Connection
+) -> None:
+    async with running(msgspec.structs.replace(settings, verify_addresses=True), tmp_path) as (api, _):
+        user = (await api.register()).data
+
+    committed_with = await sql.fetchval(
+        "SELECT u.xmin = o.xmin FROM users.users u JOIN users.outbox o ON o.body ->> 'user_id' = u.id::text "
+        "WHERE u.id = $1 AND o.topic = 'account_mail'",
+        UUID(user["user_id"]),
+    )
+    assert committed_with is True
 
 
 async def test_a_new_address_counts_once_it_is_confirmed_and_the_mail_goes_there(

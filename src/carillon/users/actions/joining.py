@@ -19,7 +19,13 @@ class People(Protocol):
     """Where people are kept."""
 
     async def add(
-        self, person: NewPerson, *, actor_id: UUID | None, action: str, once: Once | None = None
+        self,
+        person: NewPerson,
+        *,
+        actor_id: UUID | None,
+        action: str,
+        once: Once | None = None,
+        to_verify: bool = False,
     ) -> User | None: ...
 
     async def user(self, user_id: UUID, *, seen_by: UUID, sees_all: bool) -> User | None: ...
@@ -72,16 +78,24 @@ Contacted = Literal["made", "found", "made before"]
 
 
 async def register_once(
-    joining: Joining, once: Once | None, *, people: People, passwords: Hasher, mode: RegistrationMode
+    joining: Joining,
+    once: Once | None,
+    *,
+    people: People,
+    passwords: Hasher,
+    mode: RegistrationMode,
+    to_verify: bool = False,
 ) -> tuple[User, bool]:
     """The user, and whether they are new: the same key and body again is the same user, for whoever knows the password.
 
     Raises IdempotencyKeyReused for another body, and what `register` raises.
     """
     try:
-        return await register(joining, people=people, passwords=passwords, mode=mode, once=once), True
+        made = await register(joining, people=people, passwords=passwords, mode=mode, once=once, to_verify=to_verify)
     except AlreadyMade as before:
         user_id = before.resource_id
+    else:
+        return made, True
     right = await passwords.matches(await people.password_hash(user_id), joining.password)
     user = await people.user(user_id, seen_by=user_id, sees_all=False)
     if user is None or not right:
@@ -90,9 +104,18 @@ async def register_once(
 
 
 async def register(
-    joining: Joining, *, people: People, passwords: Hasher, mode: RegistrationMode, once: Once | None = None
+    joining: Joining,
+    *,
+    people: People,
+    passwords: Hasher,
+    mode: RegistrationMode,
+    once: Once | None = None,
+    to_verify: bool = False,
 ) -> User:
-    """Raises RegistrationClosed, Invalid for an address that is none, WeakPassword, EmailTaken, AlreadyMade."""
+    """`to_verify`: a mail asks to confirm the address.
+
+    Raises RegistrationClosed, Invalid for an address that is none, WeakPassword, EmailTaken, AlreadyMade.
+    """
     if mode == "closed":
         raise RegistrationClosed
     known_as = address(joining.email)
@@ -107,7 +130,7 @@ async def register(
         locale=joining.locale,
         timezone=joining.timezone and checked_timezone(joining.timezone),
     )
-    made = await people.add(person, actor_id=None, action="user_registered", once=once)
+    made = await people.add(person, actor_id=None, action="user_registered", once=once, to_verify=to_verify)
     if made is None:
         raise EmailTaken
     return made

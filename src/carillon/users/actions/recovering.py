@@ -1,7 +1,7 @@
 """A new password: by whoever knows the one of before, or by whoever reads the mail of the account's address."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -9,13 +9,12 @@ import structlog
 
 from carillon.users.actions.authenticating import secret_hash
 from carillon.users.actions.changing import Changed
-from carillon.users.domain.account_mail import Addressee, Mail, Purpose, ResetAsked, changed_notice
+from carillon.users.domain.account_mail import Addressee, Mail, Purpose, ResetAsked, notice
 from carillon.users.domain.passwords import check_password
 from carillon.users.domain.people import email_key
 from carillon.users.errors import ChangedMeanwhile, InvalidToken, WrongPassword
 
 _log = structlog.get_logger()
-_NOTICE_GOOD_FOR = timedelta(days=1)
 _FIELD = "new_password"
 
 
@@ -43,7 +42,7 @@ class PasswordKeeper(Protocol):
 
     async def change(self, user_id: UUID, *, kept: str, renewed: str, staying: UUID | None, notice: Mail) -> bool: ...
 
-    async def reset(self, secret_hash: bytes, *, renewed: str, notice: Mail) -> bool: ...
+    async def reset(self, secret_hash: bytes, *, renewed: str, revoke_tokens: bool, notice: Mail) -> bool: ...
 
 
 class Tokens(Protocol):
@@ -73,7 +72,7 @@ class Recovery:
     changed: Changed
 
     def notice(self, to: Addressee) -> Mail:
-        return changed_notice(to, public_url=self.public_url, good_until=datetime.now(UTC) + _NOTICE_GOOD_FOR)
+        return notice(to, "password_changed", public_url=self.public_url, now=datetime.now(UTC))
 
 
 async def ask_for_reset(email: str, *, asking: Asking) -> None:
@@ -81,7 +80,7 @@ async def ask_for_reset(email: str, *, asking: Asking) -> None:
     await asking.ask(ResetAsked(email_key(email)))
 
 
-async def reset_password(token: str, new_password: str, *, recovery: Recovery) -> None:
+async def reset_password(token: str, new_password: str, *, revoke_tokens: bool, recovery: Recovery) -> None:
     """Raises InvalidToken, WeakPassword (the token is good for another try), Unavailable."""
     secret = secret_hash(token)
     to = await recovery.tokens.good(secret, "password_reset")
@@ -89,26 +88,33 @@ async def reset_password(token: str, new_password: str, *, recovery: Recovery) -
         raise InvalidToken
     check_password(new_password, email=to.email, name=to.name, is_common=recovery.passwords.is_common, field=_FIELD)
     renewed = await recovery.passwords.hashed(new_password)
-    if not await recovery.keeper.reset(secret, renewed=renewed, notice=recovery.notice(to)):
+    told = recovery.notice(to)
+    if not await recovery.keeper.reset(secret, renewed=renewed, revoke_tokens=revoke_tokens, notice=told):
         raise InvalidToken
     recovery.changed(to.user_id)
     _log.info("password_reset", user_id=str(to.user_id))
+
+
+async def owner_by_password(user_id: UUID, password: str, *, recovery: Recovery) -> tuple[PasswordOwner, str]:
+    """Who shows that they know their present password, and its hash. Raises WrongPassword, Unavailable."""
+    owner = await recovery.keeper.owner(user_id)
+    kept = owner.password_hash if owner else None
+    right = await recovery.passwords.matches(kept, password)
+    if owner is None or kept is None or not right:
+        raise WrongPassword
+    return owner, kept
 
 
 async def change_password(
     user_id: UUID, current: str, new_password: str, *, staying: UUID | None, recovery: Recovery
 ) -> None:
     """Raises WrongPassword, WeakPassword, ChangedMeanwhile, Unavailable."""
-    owner = await recovery.keeper.owner(user_id)
-    kept = owner.password_hash if owner else None
-    right = await recovery.passwords.matches(kept, current)
-    if owner is None or kept is None or not right:
-        raise WrongPassword
+    owner, kept = await owner_by_password(user_id, current, recovery=recovery)
     email = owner.email or ""
     check_password(new_password, email=email, name=owner.name, is_common=recovery.passwords.is_common, field=_FIELD)
     renewed = await recovery.passwords.hashed(new_password)
-    notice = recovery.notice(Addressee(user_id, owner.name, email))
-    if not await recovery.keeper.change(user_id, kept=kept, renewed=renewed, staying=staying, notice=notice):
+    told = recovery.notice(Addressee(user_id, owner.name, email))
+    if not await recovery.keeper.change(user_id, kept=kept, renewed=renewed, staying=staying, notice=told):
         raise ChangedMeanwhile
     recovery.changed(user_id)
     _log.info("password_changed", user_id=str(user_id))

@@ -1,6 +1,7 @@
 """Addresses that are confirmed: the one an account has, or the one that is to take its place."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
@@ -8,7 +9,7 @@ import structlog
 
 from carillon.users.actions.authenticating import secret_hash
 from carillon.users.actions.changing import Changed
-from carillon.users.domain.account_mail import VerificationAsked
+from carillon.users.domain.account_mail import Addressee, Mail, VerificationAsked, notice
 from carillon.users.domain.people import Address, User
 from carillon.users.domain.roles import Actor
 from carillon.users.errors import InvalidToken, UnknownUser
@@ -32,7 +33,13 @@ class AddressKeeper(Protocol):
     """Addresses that wait to be confirmed. None for a user that there is not, or that `by` may not change."""
 
     async def put_pending_email(
-        self, user_id: UUID, wanted: Address, *, by: Actor, expected: Collection[int] | None
+        self,
+        user_id: UUID,
+        wanted: Address,
+        *,
+        by: Actor,
+        notice: Callable[[Addressee], Mail],
+        expected: Collection[int] | None,
     ) -> User | None: ...
 
 
@@ -57,14 +64,20 @@ async def change_email(
     expected: Collection[int] | None,
     by: Actor,
     keeper: AddressKeeper,
+    public_url: str,
     changed: Changed,
 ) -> User:
-    """The new address waits, and is written to; it counts once it is confirmed. One's own takes back what waits.
+    """The new address waits, and is written to; it counts once it is confirmed. The present one is told; naming it
+    takes back what waits.
 
     Whoever has the address can have the password: a personal access token is not enough for one's own.
     Raises UnknownUser, CannotActOn, EmailTaken, PreconditionFailed.
     """
-    user = await keeper.put_pending_email(user_id, wanted, by=by, expected=expected)
+
+    def told(to: Addressee) -> Mail:
+        return notice(to, "email_change_asked", public_url=public_url, now=datetime.now(UTC))
+
+    user = await keeper.put_pending_email(user_id, wanted, by=by, notice=told, expected=expected)
     if user is None:
         raise UnknownUser
     changed(user_id)

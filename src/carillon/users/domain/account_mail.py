@@ -1,13 +1,15 @@
 """Mails about one's own account: what is to be done, and what is handed to the gateway."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
 
 Purpose = Literal["password_reset", "email_verification"]
+Notice = Literal["password_changed", "email_change_asked"]
+_NOTICE_GOOD_FOR = timedelta(days=1)
 _PAGES: dict[Purpose, str] = {"password_reset": "reset", "email_verification": "verify"}
 
 
@@ -68,10 +70,10 @@ def secret_mail(to: Addressee, purpose: Purpose, *, link: str, good_until: datet
     )
 
 
-def changed_notice(to: Addressee, *, public_url: str, good_until: datetime) -> Mail:
-    """Tells the owner that the password is another now, and where to get one if it was not they who changed it."""
+def notice(to: Addressee, what: Notice, *, public_url: str, now: datetime) -> Mail:
+    """Tells the owner what was done, and where to get a new password if it was not they who did it."""
     link = page(public_url, "password_reset")
     return Mail(
-        user_id=to.user_id, template_code="password_changed", category="account", name=to.name, link=link,
-        good_until=good_until,
+        user_id=to.user_id, template_code=what, category="account", name=to.name, link=link,
+        good_until=now + _NOTICE_GOOD_FOR,
     )  # fmt: skip

@@ -64,6 +64,7 @@ _NEW: Final = (
     "<input id=new_password name=new_password type=password minlength=8 maxlength=256 "
     "autocomplete=new-password required>"
 )
+_RESET: Final = "Done. Sign in with the new password: every login and personal access token of before has ended."
 _EMAIL: Final = (
     "<label for=email>Your e-mail address</label>"
     "<input id=email name=email type=email maxlength=320 autocomplete=username required>"
@@ -75,7 +76,7 @@ def reset_page() -> Response[str]:
     """Without a token: a form that asks for the mail."""
     return _page(
         "A new password",
-        _form("token", "/auth/password/reset", _NEW, "Set it", "Done. Sign in with the new password."),
+        _form("token", "/auth/password/reset", _NEW, "Set it", _RESET),
         _form("", "/auth/password/forgot", _EMAIL, "Send me a link", "If there is such an account, a mail is coming."),
     )
 

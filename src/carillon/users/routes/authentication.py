@@ -20,7 +20,6 @@ from carillon.kit.http.routing import endpoint
 from carillon.users.actions.authenticating import introspect
 from carillon.users.actions.joining import Joining, register_once
 from carillon.users.actions.signing_in import sign_in
-from carillon.users.actions.verifying import ask_for_verification
 from carillon.users.domain.people import ONE_LINE, User
 from carillon.users.domain.preferences import ChannelChoices
 from carillon.users.errors import WrongCredentials
@@ -103,12 +102,11 @@ async def register_user(
     caller = account_key(data.email)
     once = once_of(request, idempotency_key, data, makes="user", without=("password",), caller=caller)
     user, new = await register_once(
-        joining, once, people=here.people, passwords=here.passwords, mode=here.settings.registration
-    )
+        joining, once, people=here.people, passwords=here.passwords, mode=here.settings.registration,
+        to_verify=here.settings.verify_addresses,
+    )  # fmt: skip
     if not new:
         return Response(Envelope(user, "registered before"), status_code=200, headers={**headers, **REPLAYED})
-    if here.settings.verify_addresses:
-        await ask_for_verification(user.user_id, asking=here.account_mails)
     return Response(Envelope(user, "registered"), status_code=201, headers=headers)
 
 

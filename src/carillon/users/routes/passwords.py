@@ -1,6 +1,9 @@
 """The life of a password, and addresses that are confirmed."""
 
+import contextlib
+from collections.abc import AsyncIterator
 from typing import Annotated, Any, ClassVar
+from uuid import UUID
 
 import msgspec
 from litestar import Response
@@ -46,6 +49,7 @@ class PasswordReset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     token: Token
     new_password: NewPassword
+    revoke_tokens: Annotated[bool, Meta(description="Whether personal access tokens end as well")] = True
 
 
 class EmailVerification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,22 +66,14 @@ class EmailVerification(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 )  # fmt: skip
 async def change(request: ApiRequest, data: JSONBody[PasswordChange]) -> Envelope[None]:
     here, caller = resources(request), request.auth
-    per_minute, key = here.settings.failed_logins_per_minute, f"password-changes:{caller.caller_id}"
-    enforced("password-changes", await here.limits.check(key, per_minute, strict=True))
-    try:
+    async with counting_wrong_passwords(here, caller.caller_id):
         await change_password(
             caller.caller_id,
             data.current_password,
             data.new_password,
             staying=caller.session_id,
-            recovery=_recovery(here),
+            recovery=recovery_of(here),
         )
-    except WrongPassword:
-        raise
-    except Problem:
-        await here.limits.forgive(key, per_minute, strict=True)
-        raise
-    await here.limits.forgive(key, per_minute, strict=True)
     return Envelope(None, "changed: tokens of before are void, sign in or renew them")
 
 
@@ -96,13 +92,14 @@ async def forgot(request: ApiRequest, data: JSONBody[PasswordForgotten]) -> Resp
 
 
 @endpoint(
-    "POST", "/auth/password/reset", needs=ANYONE, says="Set a new password; every login ends",
+    "POST", "/auth/password/reset",
+    needs=ANYONE, says="Set a new password; every login ends, and every personal access token unless said otherwise",
     errors=(403, 429, 503), tag=TAG,
 )  # fmt: skip
 async def reset(request: ApiRequest, data: JSONBody[PasswordReset]) -> Envelope[None]:
     here = resources(request)
     await _counted_tokens(here, request)
-    await reset_password(data.token, data.new_password, recovery=_recovery(here))
+    await reset_password(data.token, data.new_password, revoke_tokens=data.revoke_tokens, recovery=recovery_of(here))
     return Envelope(None, "set: sign in with the new password")
 
 
@@ -146,7 +143,22 @@ async def _counted_tokens(here: Resources, request: ApiRequest) -> None:
     enforced("mailed-tokens", await here.limits.check(key, per_minute, strict=True))
 
 
-def _recovery(here: Resources) -> Recovery:
+@contextlib.asynccontextmanager
+async def counting_wrong_passwords(here: Resources, user_id: UUID) -> AsyncIterator[None]:
+    """Guesses of one's own password, at all doors together; what is no wrong password does not count."""
+    per_minute, key = here.settings.failed_logins_per_minute, f"password-changes:{user_id}"
+    enforced("password-changes", await here.limits.check(key, per_minute, strict=True))
+    try:
+        yield
+    except WrongPassword:
+        raise
+    except Problem:
+        await here.limits.forgive(key, per_minute, strict=True)
+        raise
+    await here.limits.forgive(key, per_minute, strict=True)
+
+
+def recovery_of(here: Resources) -> Recovery:
     return Recovery(
         here.password_store, here.one_time_tokens, here.passwords, here.settings.public_url, here.changes.revoked
     )

@@ -1,10 +1,10 @@
 """An address that waits: it is written to, and takes the place of the present one once it is confirmed."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 from carillon.kit.database import Database
-from carillon.users.domain.account_mail import VerificationAsked
+from carillon.users.domain.account_mail import Addressee, Mail, VerificationAsked
 from carillon.users.domain.people import Address, User
 from carillon.users.domain.roles import Actor
 from carillon.users.errors import EmailTaken
@@ -15,20 +15,28 @@ from carillon.users.store.people import visible
 
 _TAKEN = "SELECT true FROM users.users WHERE email_key = $1 AND id <> $2"
 _WAIT = "UPDATE users.users SET pending_email = CASE WHEN email_key = $3 THEN NULL ELSE $2 END WHERE id = $1"
-_WAITS = "SELECT pending_email IS NOT NULL FROM users.users WHERE id = $1"
 
 
 class Addresses:
-    """Changes of address, with the mail that confirms them in the same transaction."""
+    """Changes of address, with the mail that confirms them and the notice to the present one, all at once."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def put_pending_email(
-        self, user_id: UUID, wanted: Address, *, by: Actor, expected: Collection[int] | None = None
+        self,
+        user_id: UUID,
+        wanted: Address,
+        *,
+        by: Actor,
+        notice: Callable[[Addressee], Mail],
+        expected: Collection[int] | None = None,
     ) -> User | None:
-        """None when there is no such user, or none that `by` may change. Raises CannotActOn, EmailTaken,
-        PreconditionFailed."""
+        """The notice waits before the mail: it is there while something can still be done.
+
+        None when there is no such user, or none that `by` may change. Raises CannotActOn, EmailTaken,
+        PreconditionFailed.
+        """
         async with self._database.transaction() as connection:
             touched = await touch_as(
                 connection, user_id, by, action="email_change_asked", expected=expected, signed_in=True
@@ -39,6 +47,8 @@ class Addresses:
                 raise EmailTaken
             await connection.execute(_WAIT, user_id, wanted.shown, wanted.key)
             await void_tokens(connection, user_id, "email_verification")
-            if await connection.fetchval(_WAITS, user_id):
+            user = await visible(connection, user_id)
+            if user.pending_email is not None:
+                await put_mail(connection, notice(Addressee(user_id, user.name, user.email or "")))
                 await put_mail(connection, VerificationAsked(user_id))
-            return await visible(connection, user_id)
+            return user

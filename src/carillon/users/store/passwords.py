@@ -19,6 +19,10 @@ _SET = """
 UPDATE users.users SET password_hash = $2, password_changed_at = now(), pending_email = NULL WHERE id = $1
 """
 _VERIFIED = "UPDATE users.users SET email_verified_at = coalesce(email_verified_at, now()) WHERE id = $1"
+_REVOKE_TOKENS = """
+UPDATE users.personal_access_tokens SET revoked_at = now()
+WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now()
+"""
 _END_SESSIONS = """
 UPDATE users.sessions SET revoked_at = now(), revoked_reason = $2
 WHERE user_id = $1 AND revoked_at IS NULL AND id IS DISTINCT FROM $3
@@ -60,7 +64,7 @@ class PasswordStore:
             await put_mail(connection, notice)
             return True
 
-    async def reset(self, secret_hash: bytes, *, renewed: str, notice: Mail) -> bool:
+    async def reset(self, secret_hash: bytes, *, renewed: str, revoke_tokens: bool, notice: Mail) -> bool:
         """Use the token, end every session; whoever read the mail has shown that the address is theirs. Who is the
         first to show it takes over nobody's tokens and devices."""
         async with self._database.transaction() as connection:
@@ -76,6 +80,8 @@ class PasswordStore:
             if row["email_verified_at"] is None and row["password_hash"] is not None:
                 for statement in _OF_STRANGERS:
                     await connection.execute(statement, used.user_id)
+            if revoke_tokens:
+                await connection.execute(_REVOKE_TOKENS, used.user_id)
             await put_mail(connection, notice)
             return True
 

@@ -5,10 +5,12 @@ from uuid import UUID
 from carillon.contracts.preferences import Choices
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
+from carillon.users.domain.account_mail import VerificationAsked
 from carillon.users.domain.devices import NewDevice
 from carillon.users.domain.idempotency import Once
 from carillon.users.domain.people import NewPerson, User
 from carillon.users.domain.preferences import ChangeSource, ChannelChoices
+from carillon.users.store.account_mail import put_mail
 from carillon.users.store.changes import audit
 from carillon.users.store.consent import remember
 from carillon.users.store.devices import give, lock_for_token
@@ -49,9 +51,16 @@ class People:
         self._database = database
 
     async def add(
-        self, person: NewPerson, *, actor_id: UUID | None, action: str, once: Once | None = None
+        self,
+        person: NewPerson,
+        *,
+        actor_id: UUID | None,
+        action: str,
+        once: Once | None = None,
+        to_verify: bool = False,
     ) -> User | None:
-        """None when the address is taken. Raises AlreadyMade, IdempotencyKeyReused."""
+        """None when the address is taken. `to_verify`: a mail asks to confirm it. Raises AlreadyMade,
+        IdempotencyKeyReused."""
         new_id = uuid7()
         async with self._database.transaction() as connection:
             await claim(connection, once, new_id)
@@ -68,6 +77,8 @@ class People:
                 await lock_for_token(connection, user_id, device.platform, device.token)
                 await give(connection, user_id, device, is_push_token=True, by=actor_id or user_id)
             await audit(connection, action, actor_id=actor_id or user_id, subject_id=user_id)
+            if to_verify:
+                await put_mail(connection, VerificationAsked(user_id))
             choices = Choices(email=person.choices.email, push=person.choices.push)
             source = _SOURCES.get(action, "import")
             await remember(connection, user_id, choices, source=source, actor_id=actor_id or user_id, version=1)
