@@ -19,7 +19,7 @@ from carillon.kit.telemetry.metrics import MESSAGES
 _log = structlog.get_logger()
 
 _REST = 5.0
-_UNTIL_SENT = 60.0
+_SOON, _LATEST = 2.0, 60.0
 _decoder = msgspec.json.Decoder(DeliveriesReported)
 
 
@@ -55,7 +55,9 @@ async def _forgotten(delivery: Delivery, store: ErasureStore) -> Outcome:
         _log.warning("erasure_undecodable", message_id=str(delivery.message_id))
         return DeadLetter("undecodable")
     try:
-        return Done() if await forget(user_id, store) else RetryAfter(_UNTIL_SENT, "notifications_pending")
+        if await forget(user_id, store):
+            return Done()
+        return RetryAfter(min(_LATEST, _SOON * 2.0 ** min(delivery.delivery_count, 10)), "notifications_pending")
     except Unavailable as error:
         _log.warning("erasure_waits", reason=error.message)
         return RetryAfter(_REST, "database_away")

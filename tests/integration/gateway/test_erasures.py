@@ -3,6 +3,8 @@
 from typing import Any
 from uuid import UUID, uuid4
 
+import msgspec
+
 from carillon.contracts.channels import ERASURES_QUEUE, STATUS_QUEUE
 from carillon.gateway.store.erasures import Erasures
 from carillon.kit.broker.port import Message
@@ -17,6 +19,9 @@ SELECT coalesce(string_agg(n.metadata::text, ''), '') || coalesce(string_agg(n.e
                  WHERE e.notification_id = ANY(array_agg(n.id))), '')
 FROM gateway.notifications n WHERE n.user_id = $1
 """
+
+
+_ERASURES = "SELECT headers::text FROM broker.messages WHERE queue = $1"
 
 
 async def personal(house: House, user_id: UUID) -> str:
@@ -65,7 +70,7 @@ async def test_what_was_written_about_somebody_who_was_erased_goes_and_the_outco
 
 async def test_what_is_on_its_way_is_looked_at_again_until_it_has_ended(house: House) -> None:
     ada = house.around.contacts.add()
-    await house.accepted(user_id=ada, metadata={"order": "of Ada"})
+    key = await house.accepted(user_id=ada, metadata={"order": "of Ada"})
     async with open_database(house.around.dsn, name="test") as database:
         assert await Erasures(database).scrub(ada, bite=500) == 1
 
@@ -73,15 +78,22 @@ async def test_what_is_on_its_way_is_looked_at_again_until_it_has_ended(house: H
         await erased(house, ada)
 
         async def waits() -> bool:
-            return bool(
-                await house.sql.fetchval(
-                    "SELECT count(*) FROM broker.messages WHERE queue = $1 AND visible_at > now() + interval '30 s'"
-                    " AND headers::text LIKE '%notifications_pending%'",
-                    ERASURES_QUEUE,
-                )
-            )
+            return "notifications_pending" in str(await house.sql.fetch(_ERASURES, ERASURES_QUEUE))
 
         await eventually(waits, says="the erasure waits for the end of the notification")
+        assert await personal(house, ada) == ""
+
+        async with house.loop("recorder"):
+            late = msgspec.structs.replace(failed(key), error="what was said of Ada")
+            await house.broker.publish([Message(STATUS_QUEUE, encoded(late))])
+
+            async def over() -> bool:
+                return not await house.sql.fetch(_ERASURES, ERASURES_QUEUE)
+
+            await eventually(over, within=30, says="the erasure is done once the notification has ended")
+
+    assert (await house.call("GET", f"/notifications/{key}")).data["status"] == "failed"
+    assert await personal(house, ada) == ""
 
 
 async def test_bites_cover_everything_whatever_their_size(house: House) -> None:

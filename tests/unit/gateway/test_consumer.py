@@ -1,14 +1,17 @@
 """Reports from the queue: done when recorded, waiting while the tables are away, dead when they say nothing."""
 
 import itertools
+from dataclasses import replace
 from uuid import UUID, uuid4
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from carillon.contracts.notifications import NotificationRequested
-from carillon.gateway.consumer import reports_handler
+from carillon.contracts.users import UserErased
+from carillon.gateway.consumer import erasures_handler, reports_handler
 from carillon.gateway.domain import acceptance_of
 from carillon.kit.broker.port import DeadLetter, Delivery, Done, Outcome, RetryAfter
 from carillon.kit.ids import uuid7
@@ -46,6 +49,17 @@ async def test_each_message_gets_its_own_outcome_in_order(tables: Tables) -> Non
 
     assert outcomes == [DeadLetter("undecodable"), Done(), DeadLetter("undecodable"), Done()]
     assert tables.rows[key].status == "delivered"
+
+
+@pytest.mark.parametrize(("looks", "rest"), [(0, 2.0), (3, 16.0), (5, 60.0), (10_000, 60.0)])
+async def test_an_erasure_that_waits_is_looked_at_soon_and_then_less_often(looks: int, rest: float) -> None:
+    class OneOnItsWay:
+        async def scrub(self, _user_id: UUID, *, bite: int) -> int:
+            return min(1, bite)
+
+    again = replace(delivery(msgspec.json.encode(UserErased(uuid4()))), delivery_count=looks)
+
+    assert await erasures_handler(OneOnItsWay())([again]) == [RetryAfter(rest, "notifications_pending")]
 
 
 async def test_while_the_tables_are_away_reports_wait_and_do_not_die(tables: Tables) -> None:
