@@ -67,12 +67,12 @@ class Revocations:
     async def watch(self, broker: Broker) -> None:
         """A loop: what is revoked anywhere is void here."""
         self.link_down()
-        try:
-            async with broker.subscribe(USERS_EVENTS) as events:
+        async with broker.subscribe(USERS_EVENTS) as events:
+            try:
                 async for event in events:
                     self._hear(event)
-        finally:
-            self.link_down()
+            finally:  # before the closing, which may take its time
+                self.link_down()
 
     def __len__(self) -> int:
         return len(self._versions) + len(self._sessions)

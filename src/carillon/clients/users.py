@@ -91,12 +91,12 @@ class UsersClient:
     async def watch(self, broker: Broker) -> None:
         """A loop: drop whoever changed; drop everybody whenever changes may have been missed."""
         self._cache.link_down()
-        try:
-            async with broker.subscribe(USERS_EVENTS) as events:
+        async with broker.subscribe(USERS_EVENTS) as events:
+            try:
                 async for event in events:
                     self._hear(event)
-        finally:
-            self._cache.link_down()
+            finally:  # before the closing, which may take its time
+                self._cache.link_down()
 
     def _hear(self, event: Event) -> None:
         if isinstance(event, LinkLost):

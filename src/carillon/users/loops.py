@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -142,16 +141,18 @@ async def watch_keys(file: KeyFile[K], user: KeyUser[K]) -> None:
 
 async def listen(broker: Broker, look_ups: LookUps, revocations: Revocations) -> None:
     """Forget whoever changed anywhere; forget everything whenever changes may have been missed."""
-    with _link_down_around(look_ups, revocations):
-        async with broker.subscribe(USERS_EVENTS) as events:
+    _link_down(look_ups, revocations)
+    async with broker.subscribe(USERS_EVENTS) as events:
+        try:
             async for event in events:
                 _hear(event, look_ups, revocations)
+        finally:  # before the closing, which may take its time
+            _link_down(look_ups, revocations)
 
 
 def _hear(event: Event, look_ups: LookUps, revocations: Revocations) -> None:
     if isinstance(event, LinkLost):
-        look_ups.link_down()
-        revocations.link_down()
+        _link_down(look_ups, revocations)
         return
     if isinstance(event, Announced):
         try:
@@ -167,13 +168,7 @@ def _hear(event: Event, look_ups: LookUps, revocations: Revocations) -> None:
     revocations.link_up()
 
 
-@contextlib.contextmanager
-def _link_down_around(look_ups: LookUps, revocations: Revocations) -> Iterator[None]:
-    """Before the subscription stands and after it ended nobody tells of changes."""
+def _link_down(look_ups: LookUps, revocations: Revocations) -> None:
+    """Before a subscription stands, and from the moment on that nobody reads it, nobody tells of changes."""
     look_ups.link_down()
     revocations.link_down()
-    try:
-        yield
-    finally:
-        look_ups.link_down()
-        revocations.link_down()

@@ -3,11 +3,14 @@
 import asyncio
 import contextlib
 import json
+import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import asyncpg
 import msgspec
 
 from carillon.contracts.notifications import NotificationAccepted
@@ -15,6 +18,7 @@ from carillon.kit.errors import NotFound, Problem, Unavailable
 from carillon.kit.http.edge import Receive, Scope, Send, answer
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.ids import uuid7
+from carillon.users.actions.authenticating import secret_hash
 from carillon.users.settings import UsersSettings
 from tests.integration.users.client import UsersApi
 from tests.integration.users.conftest import running
@@ -82,3 +86,14 @@ async def mailing(
                 loop.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await loop
+
+
+async def mailed(sql: asyncpg.Connection, user_id: str, email: str, purpose: str = "email_verification") -> str:
+    """What a link ends with that went to this address; no mail loop needs to run."""
+    token = secrets.token_urlsafe(32)
+    await sql.execute(
+        "INSERT INTO users.one_time_tokens (id, user_id, purpose, secret_hash, email, expires_at) "
+        "VALUES ($1, $2, $3, $4, $5, now() + interval '1 day')",
+        uuid7(), UUID(user_id), purpose, secret_hash(token), email,
+    )  # fmt: skip
+    return token

@@ -10,7 +10,8 @@ import pytest
 
 from carillon.users.store.administration import OWNED
 from carillon.users.store.exports import PARTS
-from tests.integration.users.client import UsersApi
+from tests.integration.users.client import PASSWORD, UsersApi
+from tests.integration.users.mails import mailed
 
 _REFERRING = """
 SELECT conrelid::regclass::text FROM pg_constraint
@@ -174,7 +175,7 @@ async def _opaque(sql: asyncpg.Connection, user_id: str) -> str:
     parts = OpaqueParts(uuid7(), "s" * 43)
     await sql.execute(
         "INSERT INTO users.personal_access_tokens (id, user_id, name, abilities, secret_hash, expires_at)"
-        " VALUES ($1, $2, 'weak', '{notifications:send}', $3, now() + interval '1 hour')",
+        " VALUES ($1, $2, 'weak', '{self:read,self:write}', $3, now() + interval '1 hour')",
         parts.token_id, user_id, secret_hash(parts.secret),
     )  # fmt: skip
     return opaque_text(parts)
@@ -252,3 +253,40 @@ async def test_a_suppression_is_made_once_told_and_lifted(api: UsersApi, sql: as
         {},
     ):
         assert (await api.call("POST", "/v1/suppressions", token=token, body=body)).status == 422, body
+
+
+async def test_an_account_that_was_taken_over_does_not_go_back_to_the_thief_once_it_is_restored(
+    api: UsersApi, sql: asyncpg.Connection
+) -> None:
+    _, token = await operator(api)
+    ada, thief = await api.someone()
+    path = f"/v1/users/{ada['user_id']}"
+    await api.call("PATCH", path, token=thief, body={"email": "thief@evil.example", "current_password": PASSWORD})
+    links = [
+        ("/v1/auth/email/verify", {"token": await mailed(sql, ada["user_id"], "thief@evil.example")}),
+        (
+            "/v1/auth/password/reset",
+            {"token": await mailed(sql, ada["user_id"], ada["email"], "password_reset"), "new_password": "x" * 20},
+        ),
+    ]
+
+    await api.call("POST", f"{path}/suspend", token=token, body={"reason": "Taken over"})
+    restored = await api.call("POST", f"{path}/restore", token=token)
+
+    assert (restored.data["email"], restored.data["pending_email"]) == (ada["email"], None)
+    for where, body in links:
+        assert (await api.call("POST", where, body=body)).status == 403, where
+
+
+async def test_mails_that_wait_go_with_whom_they_are_for(api: UsersApi, sql: asyncpg.Connection) -> None:
+    users = [await api.someone(name=name) for name in ("Ada", "Bob")]
+    for user, token in users:
+        body = {"email": f"{uuid4().hex}@example.com", "current_password": PASSWORD}
+        assert (await api.call("PATCH", f"/v1/users/{user['user_id']}", token=token, body=body)).status == 200
+    waiting = "SELECT DISTINCT body ->> 'user_id' FROM users.outbox WHERE topic = 'account_mail'"
+    assert len(await sql.fetch(waiting)) == 2
+
+    (ada, token), (bob, _) = users
+    assert (await api.call("DELETE", f"/v1/users/{ada['user_id']}", token=token)).status == 200
+
+    assert [row[0] for row in await sql.fetch(waiting)] == [bob["user_id"]]

@@ -11,8 +11,9 @@ import pytest
 from carillon.kit.settings import SettingsError
 from carillon.users.app import bootstrap, build, migrate
 from carillon.users.settings import UsersSettings
-from tests.integration.users.client import UsersApi
+from tests.integration.users.client import PASSWORD, UsersApi
 from tests.integration.users.conftest import running
+from tests.integration.users.mails import mailed
 
 
 async def opens(api: UsersApi) -> bool:
@@ -83,10 +84,13 @@ async def test_files_that_were_lost_are_made_anew_and_old_tokens_fade_out(
 
 
 async def test_who_registered_the_administrators_address_before_inherits_nothing(
-    settings: UsersSettings, tmp_path: Path
+    settings: UsersSettings, tmp_path: Path, sql: asyncpg.Connection
 ) -> None:
     async with running(settings, tmp_path) as (api, _):
-        user, token = await api.someone(email="root@example.com")
+        user, token = await api.someone(email="root@example.com", push_token="phone-of-before")
+        path = f"/v1/users/{user['user_id']}"
+        await api.call("PATCH", path, token=token, body={"email": "mallory@evil.example", "current_password": PASSWORD})
+        link = await mailed(sql, user["user_id"], "mallory@evil.example")
 
         promoted = msgspec.structs.replace(settings, admin_email="Root@example.com")
         await bootstrap(promoted, tmp_path)
@@ -95,6 +99,10 @@ async def test_who_registered_the_administrators_address_before_inherits_nothing
         assert api.credentials["admin_user_id"] == user["user_id"]
         assert (await api.call("GET", "/v1/users", token=token)).status == 401
         assert (await api.log_in("root@example.com")).status == 401
+        taken = await api.call("POST", "/v1/auth/email/verify", body={"token": link})
+        assert (taken.status, taken.body["error"]) == (403, "invalid_token"), "the address stays the administrator's"
+        admin = (await api.call("GET", "/v1/users/me", token=await api.admin())).data
+        assert (admin["email"], admin["pending_email"], admin["push_token"]) == ("root@example.com", None, None)
         assert (await api.call("GET", "/v1/users", token=await api.admin())).status == 200
 
 

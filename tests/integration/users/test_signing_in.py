@@ -220,3 +220,20 @@ async def test_a_bearer_of_nonsense_is_asked_to_sign_in(api: UsersApi) -> None:
         async with api.session.get("/v1/users/me", headers=headers) as answer:
             assert (answer.status, (await answer.json())["error"]) == (401, "unauthenticated"), token
             assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_no_cache_on_the_way_keeps_an_answer_with_a_token(api: UsersApi) -> None:
+    known = api.credentials
+    login = await api.log_in(known["admin_email"], known["admin_password"])
+    token, again = login.data["access_token"], {"refresh_token": login.data["refresh_token"]}
+    own = {"name": "mine", "abilities": ["audit:read"], "expires_in_days": 1}
+    application = (await api.call("POST", "/v1/applications", token=token, body={"name": "billing"})).data
+    its = f"/v1/applications/{application['application_id']}/tokens"
+    answers = [
+        login,
+        await api.call("POST", "/v1/auth/refresh", body=again),
+        await api.call("POST", "/v1/auth/tokens", token=token, body=own),
+        await api.call("POST", its, token=token, body={"name": "its", "expires_in_days": 1}),
+    ]
+
+    assert [(a.body["success"], a.headers.get("Cache-Control")) for a in answers] == [(True, "no-store")] * 4

@@ -9,6 +9,8 @@ from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
 T = TypeVar("T")
+NO_STORE = {"Cache-Control": "no-store"}
+"""Goes with an answer that holds a secret (RFC 6749, section 5.1)."""
 _BODILESS = frozenset({204, 304})
 _encode = msgspec.json.Encoder().encode
 

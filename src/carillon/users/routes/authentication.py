@@ -14,6 +14,7 @@ from carillon.contracts.templates import Language
 from carillon.contracts.users import Introspection, PushToken, TokenToIntrospect
 from carillon.kit.errors import Problem
 from carillon.kit.http.access import ANYONE, ApiRequest
+from carillon.kit.http.answer import NO_STORE
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.idempotency import REPLAYED, IdempotencyKey
 from carillon.kit.http.routing import endpoint
@@ -123,7 +124,7 @@ async def log_in(request: ApiRequest, data: JSONBody[Login]) -> Response[Envelop
             opening=opening(here),
             client=client_of(request),
         )
-    return Response(Envelope(granted(signed), "signed in"), headers=headers)
+    return Response(Envelope(granted(signed), "signed in"), headers={**headers, **NO_STORE})
 
 
 @endpoint("POST", "/auth/introspect", needs="tokens:introspect", says="Whose token this is, at this moment", tag=TAG)

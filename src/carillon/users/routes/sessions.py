@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from carillon.contracts.users import LONGEST_TOKEN
 from carillon.kit.http.access import ANYONE, LOGGED_IN, ApiRequest
+from carillon.kit.http.answer import NO_STORE
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.renewing import Opening, Scope, SignedIn, end_session, log_out, refresh
@@ -59,7 +60,7 @@ async def refresh_session(request: ApiRequest, data: JSONBody[Refresh]) -> Respo
         signer=here.access_tokens,
         grace_seconds=here.settings.refresh_grace_seconds,
     )
-    return Response(Envelope(granted(signed), "renewed"), headers=headers)
+    return Response(Envelope(granted(signed), "renewed"), headers={**headers, **NO_STORE})
 
 
 @endpoint("POST", "/auth/logout", needs=LOGGED_IN, says="End sessions of one's own", tag=TAG, strict=True)

@@ -10,7 +10,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import Meta
 
 from carillon.kit.http.access import LOGGED_IN, ApiRequest
-from carillon.kit.http.answer import Answer
+from carillon.kit.http.answer import NO_STORE, Answer
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.idempotency import REPLAYED, IdempotencyKey
 from carillon.kit.http.routing import endpoint
@@ -98,7 +98,7 @@ def shown(minted: Minted) -> Answer[Envelope[TokenMade]]:
     )
     if minted.text is None:
         return Answer(Envelope(body, "made before; its secret is not shown again"), status_code=200, headers=REPLAYED)
-    return Answer(Envelope(body, "made; the token is shown this once"), status_code=201)
+    return Answer(Envelope(body, "made; the token is shown this once"), status_code=201, headers=NO_STORE)
 
 
 HANDLERS = [make_token, list_tokens, delete_token]

@@ -16,6 +16,9 @@ _SET_STATUS = "UPDATE users.users SET status = $2 WHERE id = $1"
 _END_SESSIONS = """
 UPDATE users.sessions SET revoked_at = now(), revoked_reason = $2 WHERE user_id = $1 AND revoked_at IS NULL
 """
+# An account that was taken over is not to come back to the thief by a link that was mailed before.
+_END_MAILED = "DELETE FROM users.one_time_tokens WHERE user_id = $1 AND used_at IS NULL"
+_FORGET_PENDING = "UPDATE users.users SET pending_email = NULL WHERE id = $1"
 # Kept as a hash, so that the person is not written to again by whoever imports the address once more.
 _TOMBSTONE = """
 INSERT INTO users.suppressed_addresses (id, address_hash, reason)
@@ -34,6 +37,7 @@ UPDATE users.users SET name = '', email = NULL, email_key = NULL, email_verified
 WHERE id = $1
 """
 _FORGET_DETAIL = "UPDATE users.audit_events SET detail = '{}' WHERE subject_id = $1 AND detail <> '{}'"
+_FORGET_MAILS = "DELETE FROM users.outbox WHERE topic = 'account_mail' AND body ->> 'user_id' = $1::text"
 _FORGET_KEYS = "DELETE FROM users.idempotency_keys WHERE resource_id = $1"
 _ANNOUNCE = f"""
 INSERT INTO users.outbox (id, topic, body) VALUES ($2, '{ERASURES_QUEUE}', jsonb_build_object('user_id', $1::uuid))
@@ -59,6 +63,8 @@ class ChangingPeople(ChangingGrants):
     async def suspend(self, user_id: UUID) -> None:
         await self._connection.execute(_SET_STATUS, user_id, "suspended")
         await self._connection.execute(_END_SESSIONS, user_id, "user_suspended")
+        for statement in (_END_MAILED, _FORGET_PENDING):
+            await self._connection.execute(statement, user_id)
 
     async def restore(self, user_id: UUID) -> None:
         await self._connection.execute(_SET_STATUS, user_id, "active")
@@ -72,6 +78,7 @@ class ChangingPeople(ChangingGrants):
         await self._connection.execute(_TOMBSTONE, user_id, uuid7())
         for statement in (*_DROP, _BLANK, _FORGET_DETAIL, _FORGET_KEYS):
             await self._connection.execute(statement, user_id)
+        await self._connection.execute(_FORGET_MAILS, str(user_id))
         await self._connection.execute(_ANNOUNCE, user_id, uuid7())
 
 

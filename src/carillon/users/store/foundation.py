@@ -20,7 +20,7 @@ WHERE u.email_key = $1 AND u.status = 'active'
 _PUT_ADMIN = """
 INSERT INTO users.users (id, name, email, email_key, password_hash) VALUES ($1, 'Administrator', $2, $3, $4)
 ON CONFLICT (email_key) DO UPDATE SET password_hash = excluded.password_hash, status = 'active',
-    password_changed_at = NULL,
+    password_changed_at = NULL, pending_email = NULL,
     token_version = users.token_version + 1, updated_at = now()
 RETURNING id
 """
@@ -39,6 +39,8 @@ ON CONFLICT DO NOTHING
 # Whoever held this address before must not inherit what it becomes.
 _END_SESSIONS = "UPDATE users.sessions SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL"
 _END_TOKENS = "UPDATE users.personal_access_tokens SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL"
+_END_MAILED = "DELETE FROM users.one_time_tokens WHERE user_id = $1 AND used_at IS NULL"
+_END_DEVICES = "DELETE FROM users.devices WHERE user_id = $1"
 _PUT_ACCOUNT = """
 INSERT INTO users.service_accounts (id, name, kind, permissions) VALUES ($1, $2, $3, $4)
 ON CONFLICT (name) DO UPDATE SET permissions = excluded.permissions, kind = excluded.kind
@@ -85,7 +87,7 @@ class Laying:
 
     async def put_admin(self, address: Address, password_hash: str) -> UUID:
         user_id: UUID = await self._connection.fetchval(_PUT_ADMIN, uuid7(), address.shown, address.key, password_hash)
-        for statement in (_PUT_PREFERENCES, _PUT_ROLE, _END_SESSIONS, _END_TOKENS):
+        for statement in (_PUT_PREFERENCES, _PUT_ROLE, _END_SESSIONS, _END_TOKENS, _END_MAILED, _END_DEVICES):
             await self._connection.execute(statement, user_id)
         return user_id
 
