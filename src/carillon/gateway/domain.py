@@ -12,7 +12,16 @@ from carillon.contracts.channels import DEFAULT_PRIORITY, Channel, lane_of, queu
 from carillon.contracts.messages import DeliveryReported, DeliveryRequested, Step, StepKind
 from carillon.contracts.notifications import Notification, NotificationRequested, StatusReported, TimelineStep
 from carillon.contracts.rendering import is_http_url
-from carillon.contracts.statuses import RANK_ACCEPTED, RANK_BOUNCED, RANK_DELIVERED, RANK_FAILED, Stage, Status
+from carillon.contracts.statuses import (
+    RANK_ACCEPTED,
+    RANK_BOUNCED,
+    RANK_BOUNCED_EARLY,
+    RANK_CONFIRMED,
+    RANK_DELIVERED,
+    RANK_FAILED,
+    Stage,
+    Status,
+)
 from carillon.kit.errors import Invalid, invalid
 from carillon.kit.ids import born_at, first_key_of
 from carillon.kit.redaction import without_addresses
@@ -234,10 +243,14 @@ def report_of(said: StatusReported, known: Known, now: datetime) -> DeliveryRepo
 
 
 def _weight(said: StatusReported, known: Known) -> tuple[int, StepKind]:
+    """What `failed` says while nothing has ended stands against a `delivered` of ours that is still under way."""
+    early = known.rank == RANK_BOUNCED_EARLY
     if said.status == "delivered":
-        return RANK_DELIVERED, "delivered"
+        return RANK_CONFIRMED if early else RANK_DELIVERED, "delivered"
     if said.status == "pending":
         return RANK_ACCEPTED, "reported"
+    if early or known.rank < RANK_FAILED:
+        return RANK_BOUNCED_EARLY, "failed"
     return (RANK_BOUNCED, "bounced") if known.rank >= RANK_DELIVERED else (RANK_FAILED, "failed")
 
 

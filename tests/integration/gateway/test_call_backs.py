@@ -5,7 +5,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from carillon.contracts.channels import STATUS_QUEUE
+from carillon.kit.broker.port import Message
 from tests.integration.gateway.house import Answer, House
+from tests.support.waiting import eventually
+from tests.unit.gateway.reports import delivered, encoded
 
 REPORTER = ("notifications:report",)
 
@@ -55,6 +59,26 @@ async def test_failed_before_any_delivery_is_outranked_by_a_delivery(house: Hous
     delivered = await told(house, key, "delivered")
 
     assert (failed.data["status"], delivered.data["status"]) == ("failed", "delivered")
+
+
+async def test_a_bounce_that_overtakes_the_workers_delivery_stands(house: House) -> None:
+    key = await house.accepted()
+
+    early = await told(house, key, "failed", error="550 mailbox gone")
+    async with house.loop("recorder"):
+        await house.broker.publish([Message(STATUS_QUEUE, encoded(delivered(key)))])
+
+        async def recorded() -> bool:
+            return "delivered" in await kinds(house, key)
+
+        await eventually(recorded, says="the worker's report is recorded")
+    again = await told(house, key, "failed", error="550 mailbox gone")
+
+    assert (early.data["status"], again.data["status"]) == ("failed", "failed")
+    assert (await house.call("GET", f"/notifications/{key}")).data["error"] == "550 mailbox gone"
+    assert sorted(await kinds(house, key)) == ["accepted", "delivered", "failed", "looked_up"]
+    assert (await told(house, key, "delivered")).data["status"] == "delivered"
+    assert (await told(house, key, "failed", error="550 mailbox gone")).data["status"] == "failed"
 
 
 async def test_pending_lowers_nothing_and_is_noted(house: House) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from carillon.contracts.messages import DeliveryReported, DeliveryRequested, Step
 from carillon.contracts.notifications import Notification, NotificationRequested, StatusReported
-from carillon.contracts.statuses import RANK_BOUNCED, RANK_DELIVERED, RANK_FAILED
+from carillon.contracts.statuses import RANK_BOUNCED, RANK_BOUNCED_EARLY, RANK_CONFIRMED, RANK_DELIVERED, RANK_FAILED
 from carillon.gateway.domain import (
     MOST_BYTES,
     Known,
@@ -198,7 +198,11 @@ def known(rank: int = 0, *, generation: int = 0) -> Known:
     ("said", "rank", "reported", "kind"),
     [
         ("delivered", 0, RANK_DELIVERED, "delivered"),
-        ("failed", 11, RANK_FAILED, "failed"),
+        ("delivered", RANK_BOUNCED_EARLY, RANK_CONFIRMED, "delivered"),
+        ("failed", 11, RANK_BOUNCED_EARLY, "failed"),
+        ("failed", RANK_FAILED, RANK_FAILED, "failed"),
+        ("failed", RANK_BOUNCED_EARLY, RANK_BOUNCED_EARLY, "failed"),
+        ("failed", RANK_CONFIRMED, RANK_BOUNCED, "bounced"),
         ("failed", RANK_DELIVERED, RANK_BOUNCED, "bounced"),
         ("failed", RANK_BOUNCED, RANK_BOUNCED, "bounced"),
         ("pending", 11, 0, "reported"),
