@@ -96,7 +96,12 @@ def users_alone() -> Iterator[Users]:
         postgres = stack.enter_context(postgres_server(settings={}))
         dsn, port = uvloop.run(postgres.create_database()), free_port()
         url = f"http://127.0.0.1:{port}"
-        settings = UsersSettings(database_url=dsn, broker_url=dsn, signing_key_file=str(folder / "signing_key.pem"))
+        settings = UsersSettings(
+            database_url=dsn,
+            broker_url=dsn,
+            signing_key_file=str(folder / "signing_key.pem"),
+            encryption_key_file=str(folder / "encryption.key"),
+        )
         uvloop.run(_founded(settings, folder))
         environment = {
             "CARILLON_USERS_DATABASE_URL": dsn,
@@ -104,6 +109,7 @@ def users_alone() -> Iterator[Users]:
             "CARILLON_USERS_PORT": str(port),
             "CARILLON_SIGNING_KEY_FILE": settings.signing_key_file,
             "CARILLON_USERS_TOKEN_FILE": str(folder / "tokens" / "users.token"),
+            "CARILLON_ENCRYPTION_KEY_FILE": settings.encryption_key_file,
             "READY_URL": url,
             "CARILLON_LOGINS_PER_MINUTE": "0",
             "CARILLON_LOG_LEVEL": "warning",

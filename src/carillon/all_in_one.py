@@ -97,7 +97,8 @@ def _defaults(address: Address, smtp_port: int) -> dict[str, dict[str, Any]]:
         "gateway_url": address.url,
         "public_url": address.url,
     }
-    known |= {"signing_key_file": data_dir / "signing_key.pem", "service_account_file": _account(data_dir)}
+    known |= {"signing_key_file": data_dir / "signing_key.pem", "encryption_key_file": data_dir / "encryption.key"}
+    known |= {"service_account_file": _account(data_dir)}
     known |= {"simulated_account_file": _account(data_dir), "database_pool": "4", "database_connections": "5"}
     known |= {"smtp_url": f"smtp://127.0.0.1:{smtp_port}?tls=none", "fcm_url": f"{address.url}/simulators/fcm"}
     return {

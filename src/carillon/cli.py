@@ -201,6 +201,7 @@ def _users(data_dir: Path | None) -> UsersSettings:
         database_url=unused,
         broker_url=unused,
         signing_key_file=str(folder / "signing_key.pem"),
+        encryption_key_file=str(folder / "encryption.key"),
     )
 
 

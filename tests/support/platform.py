@@ -147,6 +147,7 @@ def _shared(
         "CARILLON_GATEWAY_URL": urls["gateway"],
         "CARILLON_PUBLIC_URL": urls["users"],
         "CARILLON_SIGNING_KEY_FILE": str(platform.data_dir / "signing_key.pem"),
+        "CARILLON_ENCRYPTION_KEY_FILE": str(platform.data_dir / "encryption.key"),
     }
     for name in SERVICES:
         shared[f"CARILLON_{name.upper()}_DATABASE_URL"] = asyncio.run(postgres.create_database())

@@ -18,6 +18,8 @@ class Problem(Exception):
 
     code = "internal_error"
     status = 500
+    data: msgspec.Struct | None = None
+    """What a caller needs to go on, where a code and a sentence do not tell."""
 
     def __init__(
         self, message: str, *, details: Sequence[FieldProblem] = (), headers: Mapping[str, str] | None = None

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -29,12 +30,19 @@ from carillon.users.actions.mailing import Terms
 from carillon.users.actions.noting import TokensUsed
 from carillon.users.actions.rotating import KeyFile
 from carillon.users.domain.people import Address, address
-from carillon.users.loops import Changes, announce, listen, mail, note_used, tidy, tidy_tokens, watch_keys
+from carillon.users.loops import Changes, announce, listen, mail, note_used, tidy, tidy_logins, tidy_tokens, watch_keys
 from carillon.users.providers.access_tokens import AccessTokens
-from carillon.users.providers.installation import Installation, ensure_signing_key, key_file, rotate_signing_keys
+from carillon.users.providers.installation import (
+    Installation,
+    ensure_encryption_key,
+    ensure_signing_key,
+    key_file,
+    rotate_signing_keys,
+)
 from carillon.users.providers.passwords import Argon2Passwords, open_passwords
 from carillon.users.providers.shared_people import SharedPeople, open_shared_people
 from carillon.users.providers.signing_keys import SigningKey, described, read_signing_keys
+from carillon.users.providers.vault import Vault, read_vault
 from carillon.users.routes import (
     account_pages,
     administration,
@@ -49,6 +57,7 @@ from carillon.users.routes import (
     preferences,
     profile,
     roles,
+    second_factors,
     sessions,
     suppressions,
     tokens,
@@ -76,6 +85,7 @@ from carillon.users.store.passwords import PasswordStore
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
 from carillon.users.store.profiles import Profiles
+from carillon.users.store.second_factors import LoginChallenges, SecondFactors
 from carillon.users.store.sessions import Sessions
 from carillon.users.store.suppressions import Suppressions
 
@@ -103,6 +113,7 @@ HANDLERS = [
     *devices.HANDLERS,
     *contacts.HANDLERS,
     *authentication.HANDLERS,
+    *second_factors.HANDLERS,
     *sessions.HANDLERS,
     *tokens.HANDLERS,
     *applications.HANDLERS,
@@ -130,9 +141,10 @@ async def migrate(settings: UsersSettings) -> None:
 async def bootstrap(settings: UsersSettings, data_dir: Path) -> None:
     """Make what the first start needs, replace what does not work; on a migrated schema, as often as you like.
 
-    Leaves the signing key, `data_dir/credentials.json` and `data_dir/tokens/<service>.token`.
+    Leaves the signing and the encryption key, `data_dir/credentials.json` and `data_dir/tokens/<service>.token`.
     """
     await ensure_signing_key(Path(settings.signing_key_file))
+    await ensure_encryption_key(Path(settings.encryption_key_file))
     async with (
         open_database(settings.database_url, name=NAME, size=1) as database,
         open_passwords(threads=1, waiting=2) as passwords,
@@ -164,6 +176,7 @@ def list_keys(settings: UsersSettings) -> list[str]:
 async def _open(settings: UsersSettings) -> AsyncIterator[Running]:
     token = own_token(settings.token_file, NAME)
     keys = key_file(Path(settings.signing_key_file))
+    vault = read_vault(Path(settings.encryption_key_file))
     async with (
         open_database(settings.database_url, name=NAME, size=settings.database_pool) as database,
         open_broker(settings.broker_url, topology(settings.retry_delays), name=NAME) as broker,
@@ -171,25 +184,29 @@ async def _open(settings: UsersSettings) -> AsyncIterator[Running]:
         open_limits(settings.redis_url, prefix=f"carillon:{NAME}:") as limits,
         open_shared_people(settings.redis_url) as shared,
     ):
-        here = _resources(settings, database, keys, passwords, limits, shared)
+        here = _resources(settings, database, _Outside(keys, vault, passwords, limits, shared))
         yield _running(here, database, broker, token)
         await here.look_ups.drain()
         await here.used.flush(here.tokens)
 
 
-def _resources(
-    settings: UsersSettings,
-    database: Database,
-    keys: KeyFile[SigningKey],
-    passwords: Argon2Passwords,
-    limits: Limits,
-    shared: SharedPeople | None,
-) -> Resources:
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """What is open beside the database."""
+
+    keys: KeyFile[SigningKey]
+    vault: Vault
+    passwords: Argon2Passwords
+    limits: Limits
+    shared: SharedPeople | None
+
+
+def _resources(settings: UsersSettings, database: Database, outside: _Outside) -> Resources:
     store = PreferencesStore(database)
     rules = Categories(database)
-    look_ups = _look_ups(settings, store, rules, shared)
+    look_ups = _look_ups(settings, store, rules, outside.shared)
     credentials, sessions, revocations = Credentials(database), Sessions(database), Revocations()
-    access_tokens = AccessTokens(keys.keys(), seconds=settings.access_token_seconds, clock=time.time)
+    access_tokens = AccessTokens(outside.keys.keys(), seconds=settings.access_token_seconds, clock=time.time)
     used = TokensUsed()
     identify = Identification(credentials, sessions, access_tokens, void=revocations.void, used=used)
     remembered = RememberedTokens(identify, service=NAME, seconds=settings.remembered_token_seconds)
@@ -211,21 +228,24 @@ def _resources(
         suppressions=Suppressions(database),
         look_ups=look_ups,
         changes=Changes(look_ups, remembered),
-        passwords=passwords,
+        passwords=outside.passwords,
         password_store=PasswordStore(database),
         one_time_tokens=OneTimeTokens(database),
         account_mails=AccountMails(database),
         addresses=Addresses(database),
         access_tokens=access_tokens,
-        limits=limits,
+        limits=outside.limits,
         identify=identify,
         remembered=remembered,
         revocations=revocations,
         sessions=sessions,
         tokens=OpaqueTokens(database),
         used=used,
-        keys=keys,
+        keys=outside.keys,
         applications=Applications(database),
+        second_factors=SecondFactors(database),
+        login_challenges=LoginChallenges(database),
+        vault=outside.vault,
     )
 
 
@@ -264,6 +284,7 @@ def _running(here: Resources, database: Database, broker: Broker, token: str) ->
         "watch_keys": partial(watch_keys, here.keys, here.access_tokens),
         "tidy": partial(tidy, here.sessions, here.idempotency_keys),
         "tidy_tokens": partial(tidy_tokens, here.one_time_tokens),
+        "tidy_logins": partial(tidy_logins, here.login_challenges),
         "mail": partial(
             mail, here.account_mails, here.one_time_tokens, _terms(here.settings), here.settings.gateway_url, token
         ),

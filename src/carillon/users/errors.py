@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+import msgspec
+
 from carillon.kit.errors import Conflict, FieldProblem, Forbidden, Invalid, NotFound, Unauthenticated
 
 
@@ -31,6 +33,53 @@ class WrongCredentials(Unauthenticated):
 
     def __init__(self) -> None:
         super().__init__("The e-mail address or the password is wrong.")
+
+
+class SecondFactorRequired(Unauthenticated):
+    """The password is right and does not suffice; `data` tells how to go on."""
+
+    code = "second_factor_required"
+
+    def __init__(self, asked: msgspec.Struct) -> None:
+        super().__init__("The password is right. Send a code of your second factor now.")
+        self.headers |= {"Cache-Control": "no-store"}
+        self.data = asked
+
+
+class InvalidChallenge(Unauthenticated):
+    """The same answer for one that was used, has expired, was voided, or was never given."""
+
+    code = "invalid_challenge"
+
+    def __init__(self) -> None:
+        super().__init__("This login took too long, or was finished: begin again with the password.")
+
+
+class WrongCode(Forbidden):
+    """The same answer for a wrong code, for one that was used, and for a wrong recovery code."""
+
+    code = "wrong_code"
+
+    def __init__(self) -> None:
+        super().__init__("This code is wrong, or was used before: wait for the next one.")
+
+
+class UnknownSecondFactor(NotFound):
+    """None is on, or none was begun with."""
+
+    code = "second_factor_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("There is no second factor here.")
+
+
+class SecondFactorOn(Conflict):
+    """One at a time."""
+
+    code = "second_factor_on"
+
+    def __init__(self) -> None:
+        super().__init__("A second factor is on already: take it off first.")
 
 
 class WeakPassword(Invalid):

@@ -24,6 +24,7 @@ from carillon.users.actions.rotating import KeyFile, KeyUser
 from carillon.users.providers.gateway import NotificationGateway
 from carillon.users.store.account_mail import AccountMails
 from carillon.users.store.one_time_tokens import OneTimeTokens
+from carillon.users.store.second_factors import LoginChallenges
 
 _log = structlog.get_logger()
 K = TypeVar("K")
@@ -120,6 +121,13 @@ async def tidy_tokens(tokens: OneTimeTokens) -> None:
     """Drop mailed tokens a day after their end, used or not, in small bites."""
     while True:
         if await tokens.drop_ended(older_than_seconds=_KEPT_SECONDS, limit=_BITE) < _BITE:
+            await asyncio.sleep(_TIDY_SECONDS)
+
+
+async def tidy_logins(challenges: LoginChallenges) -> None:
+    """Drop logins that were never finished, in small bites."""
+    while True:
+        if await challenges.drop_ended(limit=_BITE) < _BITE:
             await asyncio.sleep(_TIDY_SECONDS)
 
 

@@ -27,6 +27,10 @@ class UsersSettings(Settings, frozen=True, kw_only=True):
     signing_key_file: Annotated[str, Meta(description="Ed25519 key of access tokens; made by the first start")] = (
         ".carillon/signing_key.pem"
     )
+    encryption_key_file: Annotated[
+        str,
+        Meta(description="Key of the secrets of second factors; made by the first start, to be kept with the backups"),
+    ] = ".carillon/encryption.key"
     registration: Annotated[Literal["open", "closed"], Meta(description="Whether anyone may register")] = "open"
     requests_per_minute: Annotated[
         int, Meta(ge=0, description="Requests per caller in this service, services excepted; 0 means unlimited")

@@ -64,6 +64,7 @@ def _settings(dsn: str, folder: Path) -> UsersSettings:
         database_url=dsn,
         broker_url=dsn,
         signing_key_file=str(folder / "signing_key.pem"),
+        encryption_key_file=str(folder / "encryption.key"),
         token_file=folder / "tokens" / "users.token",
         registrations_per_minute=0,
         logins_per_minute=0,

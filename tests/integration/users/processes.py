@@ -26,6 +26,7 @@ async def process(settings: UsersSettings, folder: Path, **environment: str) -> 
         "CARILLON_BROKER_URL": settings.broker_url,
         "CARILLON_SIGNING_KEY_FILE": settings.signing_key_file,
         "CARILLON_USERS_TOKEN_FILE": str(settings.token_file),
+        "CARILLON_ENCRYPTION_KEY_FILE": settings.encryption_key_file,
         "CARILLON_REDIS_URL": settings.redis_url or "",
         "CARILLON_REGISTRATIONS_PER_MINUTE": "0",
         "CARILLON_LOGINS_PER_MINUTE": "0",

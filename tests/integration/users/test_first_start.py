@@ -44,6 +44,7 @@ async def test_several_first_starts_at_once_leave_credentials_that_work(
     await sql.execute("DELETE FROM users.users")
     (tmp_path / "credentials.json").unlink()
     (tmp_path / "signing_key.pem").unlink()
+    (tmp_path / "encryption.key").unlink()
 
     await asyncio.gather(*(bootstrap(settings, tmp_path) for _ in range(5)))
 
@@ -122,10 +123,16 @@ async def test_an_administrator_who_changed_the_password_keeps_it(settings: User
         assert api.credentials["application_token"] == known["application_token"]
 
 
-async def test_without_its_key_the_service_says_what_is_missing(settings: UsersSettings, tmp_path: Path) -> None:
-    (tmp_path / "signing_key.pem").unlink()
+@pytest.mark.parametrize(
+    ("file", "setting"),
+    [("signing_key.pem", "CARILLON_USERS_SIGNING_KEY_FILE"), ("encryption.key", "CARILLON_USERS_ENCRYPTION_KEY_FILE")],
+)
+async def test_without_its_keys_the_service_says_what_is_missing(
+    settings: UsersSettings, tmp_path: Path, file: str, setting: str
+) -> None:
+    (tmp_path / file).unlink()
 
-    with pytest.raises(SettingsError, match="CARILLON_USERS_SIGNING_KEY_FILE"):
+    with pytest.raises(SettingsError, match=setting):
         async with build(settings).open():
             pass
 

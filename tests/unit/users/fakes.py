@@ -16,6 +16,7 @@ from carillon.users.actions.founding import KnownAdmin, KnownCredentials
 from carillon.users.domain.people import Address
 from carillon.users.domain.preferences import Person
 from carillon.users.domain.refreshing import RefreshParts
+from carillon.users.domain.second_factors import Waiting
 from carillon.users.domain.tokens import Account, Client, OpaqueToken, SessionState
 
 
@@ -37,6 +38,29 @@ class FakePasswords:
     async def matches(self, kept: str | None, password: str) -> bool:
         self.looked_at.append(kept)
         return kept == f"hash of {password}"
+
+
+@dataclass(frozen=True)
+class BegunLogin:
+    user_id: UUID
+    version: int
+    secret_hash: bytes
+
+
+@dataclass
+class FakeChallenges:
+    """Logins that wait for a code."""
+
+    begun: list[BegunLogin] = field(default_factory=list)
+
+    async def begin(self, user_id: UUID, *, version: int, secret_hash: bytes, seconds: float) -> None:
+        self.begun.append(BegunLogin(user_id, version, secret_hash))
+
+    async def waiting(self, secret_hash: bytes) -> Waiting | None:
+        raise AssertionError("nobody goes on with it here")
+
+    async def use(self, secret_hash: bytes) -> bool:
+        raise AssertionError("nobody goes on with it here")
 
 
 @dataclass

@@ -9,10 +9,10 @@ from carillon.kit.ids import uuid7
 from carillon.users.actions.renewing import Opening
 from carillon.users.actions.signing_in import sign_in
 from carillon.users.domain.tokens import Account, Client
-from carillon.users.errors import WrongCredentials
+from carillon.users.errors import SecondFactorRequired, WrongCredentials
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.signing_keys import SigningKey
-from tests.unit.users.fakes import FakeCredentials, FakePasswords
+from tests.unit.users.fakes import FakeChallenges, FakeCredentials, FakePasswords
 
 ADA = Account(uuid7(), "active", "hash of secret", 4, ("users:*", "roles:*"))
 HERE = Client("tests", "127.0.0.1")
@@ -34,7 +34,13 @@ async def test_the_right_password_opens_a_session_and_the_token_names_it(email: 
     accounts, passwords = credentials(), FakePasswords()
 
     signed = await sign_in(
-        email, "secret", accounts=accounts, passwords=passwords, opening=Opening(accounts, signer, 3600), client=HERE
+        email,
+        "secret",
+        accounts=accounts,
+        passwords=passwords,
+        challenges=FakeChallenges(),
+        opening=Opening(accounts, signer, 3600),
+        client=HERE,
     )
 
     claims = signer.verified(signed.access_token)
@@ -64,6 +70,7 @@ async def test_everybody_else_gets_the_same_answer_after_one_look_at_a_password(
             password,
             accounts=accounts,
             passwords=passwords,
+            challenges=FakeChallenges(),
             opening=Opening(accounts, signer, 3600),
             client=HERE,
         )
@@ -71,3 +78,29 @@ async def test_everybody_else_gets_the_same_answer_after_one_look_at_a_password(
     assert refusal.value.message == "The e-mail address or the password is wrong."
     assert len(passwords.looked_at) == 1
     assert accounts.sessions == {}
+
+
+@pytest.mark.parametrize("password", ["secret", "Secret"])
+async def test_with_a_second_factor_the_right_password_opens_nothing_and_a_wrong_one_tells_nothing(
+    password: str,
+) -> None:
+    bob = Account(uuid7(), "active", "hash of secret", 4, (), second_factor=True)
+    accounts, challenges = FakeCredentials(accounts={"bob@example.com": bob}), FakeChallenges()
+
+    with pytest.raises((SecondFactorRequired, WrongCredentials)) as refusal:
+        await sign_in(
+            "bob@example.com",
+            password,
+            accounts=accounts,
+            passwords=FakePasswords(),
+            challenges=challenges,
+            opening=Opening(accounts, signer, 3600),
+            client=HERE,
+        )
+
+    right = password == "secret"
+    assert (refusal.value.code, refusal.value.status) == (
+        ("second_factor_required", 401) if right else ("invalid_credentials", 401)
+    )
+    assert accounts.sessions == {}
+    assert [(one.user_id, one.version) for one in challenges.begun] == ([(bob.user_id, 4)] if right else [])

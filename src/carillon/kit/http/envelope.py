@@ -43,8 +43,21 @@ class ErrorEnvelope(msgspec.Struct, frozen=True):
     details: tuple[FieldProblem, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
-def failure(problem: Problem) -> ErrorEnvelope:
-    return ErrorEnvelope(problem.code, problem.message, details=problem.details or msgspec.UNSET)
+class ErrorWithData(msgspec.Struct, Generic[T], frozen=True):
+    """As an ErrorEnvelope, with what the caller needs to go on where that is possible."""
+
+    error: str
+    message: str
+    success: Literal[False] = False
+    details: tuple[FieldProblem, ...] | msgspec.UnsetType = msgspec.UNSET
+    data: T | msgspec.UnsetType = msgspec.UNSET
+
+
+def failure(problem: Problem) -> ErrorEnvelope | ErrorWithData[msgspec.Struct]:
+    details = problem.details or msgspec.UNSET
+    if problem.data is None:
+        return ErrorEnvelope(problem.code, problem.message, details=details)
+    return ErrorWithData(problem.code, problem.message, details=details, data=problem.data)
 
 
 def page_of(items: Sequence[T], *, total: int, limit: int, page: int, message: str = "ok") -> Envelope[Sequence[T]]:

@@ -1,6 +1,6 @@
 """Declaring a route: what it needs, what it answers and how it can fail, for the code and for OpenAPI at once."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from litestar import Response, route
@@ -44,25 +44,25 @@ def endpoint(
     answers: type | None = None,
     prefix: str = API,
     strict: bool = False,
+    body: bool = False,
+    shapes: Mapping[int, type] | None = None,
     **options: Any,
 ) -> Callable[[Callable[..., Any]], HTTPRouteHandler]:
     """A Litestar route under `/api/v1`, or under another `prefix`.
 
     `needs` is a word of kit.http.access, a permission, or `owner_or`/`self_or` one. `says` is the summary in OpenAPI.
-    `errors` are the failures beyond those every route has; a body adds 400, 413, 415 and 422. `also` lists further
-    success statuses of the same shape `answers`. `strict` is for what an administrator does and for what destroys: the
+    `errors` are the failures beyond those every route has; a body adds 400, 413, 415 and 422, also where a DELETE takes
+    one (`body`). `shapes` are of failures that say more than an ErrorEnvelope. `also` lists further
+    success statuses of the shape `answers`. `strict` is for what an administrator does and for what destroys: the
     token is verified at its source each time, and where nobody can tell the answer is 503. Under `/api/v1` a query
     parameter that the function does not take is refused.
     """
     paths = [path] if isinstance(path, str) else list(path)
-    takes_body = method in {"POST", "PUT", "PATCH"}
+    takes_body = body or method in {"POST", "PUT", "PATCH"}
     of_callers = () if needs == ANYONE else (401, 403, 429, 503)
     failures = {*errors, 400, 422, 500, *of_callers, *(_BODY_ERRORS if takes_body else ())}
-    responses = {
-        code: ResponseSpec(ErrorEnvelope, generate_examples=False, description=_SAYS[code]) for code in sorted(failures)
-    }
-    for code in also:
-        responses[code] = ResponseSpec(answers, generate_examples=False, description=says)
+    responses = {code: _failure(code, (shapes or {}).get(code, ErrorEnvelope)) for code in sorted(failures)}
+    responses |= {code: ResponseSpec(answers, generate_examples=False, description=says) for code in also}
     if takes_body:
         options = {"dto": StrictBody, "return_dto": None, **options}
 
@@ -81,6 +81,10 @@ def endpoint(
         )(function)
 
     return declared
+
+
+def _failure(code: int, shape: type) -> ResponseSpec:
+    return ResponseSpec(shape, generate_examples=False, description=_SAYS[code])
 
 
 def allowed(methods: Iterable[str]) -> str:

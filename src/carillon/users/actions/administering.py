@@ -28,6 +28,8 @@ class ChangeOfPeople(Change, Protocol):
 
     async def erase(self, user_id: UUID) -> None: ...
 
+    async def drop_second_factor(self, user_id: UUID) -> bool: ...
+
 
 class Registry(Protocol):
     """Lets one such change be made at a time."""
@@ -40,7 +42,7 @@ async def suspend(
 ) -> User:
     """Sessions end, tokens stop working. Raises UnknownUser, CannotActOn, LastAdministrator, PreconditionFailed."""
     async with registry.changing() as change:
-        await _check(change, user_id, expected, by)
+        await check_acting_on(change, user_id, expected, by)
         if await change.is_last_admin(user_id):
             raise LastAdministrator
         detail = {"reason": reason}
@@ -56,7 +58,7 @@ async def restore(user_id: UUID, *, expected: Expected, by: Granter, registry: R
     """Personal access tokens work again; sessions have to begin anew. Raises UnknownUser, CannotActOn,
     PreconditionFailed."""
     async with registry.changing() as change:
-        await _check(change, user_id, expected, by)
+        await check_acting_on(change, user_id, expected, by)
         await change.touch(user_id, actor_id=by.actor_id, action="user_restored", detail={}, expected=expected)
         await change.restore(user_id)
         user = await change.user(user_id)
@@ -68,7 +70,7 @@ async def restore(user_id: UUID, *, expected: Expected, by: Granter, registry: R
 async def erase(user_id: UUID, *, expected: Expected, by: Granter, registry: Registry, changed: Changed) -> None:
     """For good. Raises UnknownUser, CannotActOn, LastAdministrator, PreconditionFailed."""
     async with registry.changing() as change:
-        await _check(change, user_id, expected, by)
+        await check_acting_on(change, user_id, expected, by)
         if await change.is_last_admin(user_id):
             raise LastAdministrator
         await change.touch(user_id, actor_id=by.actor_id, action="user_erased", detail={}, expected=expected)
@@ -77,7 +79,8 @@ async def erase(user_id: UUID, *, expected: Expected, by: Granter, registry: Reg
     _log.info("user_erased", user_id=str(user_id), actor_id=str(by.actor_id))
 
 
-async def _check(change: Change, user_id: UUID, expected: Expected, by: Granter) -> None:
+async def check_acting_on(change: Change, user_id: UUID, expected: Expected, by: Granter) -> None:
+    """Nobody acts on who holds more. Raises UnknownUser, PreconditionFailed, CannotGrant."""
     grants = await change.grants(user_id)
     if grants is None:
         raise UnknownUser

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import structlog
 
+from carillon.users.actions.proving import Challenges, ask_for_second_factor
 from carillon.users.actions.rehashing import Rehashing, rehash
 from carillon.users.actions.renewing import Opening, SignedIn, open_session
 from carillon.users.domain.people import email_key
@@ -29,9 +30,17 @@ class Passwords(Rehashing, Protocol):
 
 
 async def sign_in(
-    email: str, password: str, *, accounts: Accounts, passwords: Passwords, opening: Opening, client: Client
+    email: str,
+    password: str,
+    *,
+    accounts: Accounts,
+    passwords: Passwords,
+    challenges: Challenges,
+    opening: Opening,
+    client: Client,
 ) -> SignedIn:
-    """Raises WrongCredentials, and Unavailable when too many sign in at once."""
+    """Raises WrongCredentials; SecondFactorRequired after the right password; Unavailable when too many sign in at
+    once."""
     account = await accounts.account(email_key(email))
     usable = account is not None and account.status == "active"
     right = await passwords.matches(account.password_hash if account is not None and usable else None, password)
@@ -39,4 +48,6 @@ async def sign_in(
         _log.info("sign_in_refused", known=account is not None)
         raise WrongCredentials
     await rehash(account, password, accounts=accounts, passwords=passwords)
+    if account.second_factor:
+        raise await ask_for_second_factor(account, challenges=challenges)
     return await open_session(account, opening=opening, client=client)

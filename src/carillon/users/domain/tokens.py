@@ -16,13 +16,14 @@ from carillon.users.domain.preferences import Status
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What a sign-in needs of a user."""
+    """What a sign-in needs of a user; `second_factor`: the password alone does not open the account."""
 
     user_id: UUID
     status: Status
     password_hash: str | None
     token_version: int
     permissions: tuple[str, ...]
+    second_factor: bool = False
 
 
 @dataclass(frozen=True, slots=True)

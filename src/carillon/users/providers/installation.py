@@ -17,6 +17,7 @@ from carillon.users.providers.signing_keys import (
     rendered,
     with_new_key,
 )
+from carillon.users.providers.vault import new_key, read_vault
 
 
 class Installation:
@@ -67,6 +68,13 @@ def rotate_signing_keys(path: Path, *, now: float, life_seconds: float) -> list[
     keys = with_new_key(read_signing_keys(path), now=now, lead_seconds=LEAD_SECONDS, life_seconds=life_seconds)
     secret_files.keep(path, rendered(keys))
     return keys
+
+
+async def ensure_encryption_key(path: Path) -> None:
+    """As the signing key is made. Raises SettingsError for a bad one."""
+    if not await asyncio.to_thread(path.exists):
+        await asyncio.to_thread(secret_files.keep_first, path, new_key())
+    await asyncio.to_thread(read_vault, path)
 
 
 async def ensure_signing_key(path: Path) -> None:

@@ -1,7 +1,5 @@
 """Registering, signing in, introspection, and the public key."""
 
-import contextlib
-from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import msgspec
@@ -12,10 +10,9 @@ from msgspec import Meta
 from carillon.contracts.quiet_hours import TimezoneName
 from carillon.contracts.templates import Language
 from carillon.contracts.users import Introspection, PushToken, TokenToIntrospect
-from carillon.kit.errors import Problem
 from carillon.kit.http.access import ANYONE, ApiRequest
 from carillon.kit.http.answer import NO_STORE
-from carillon.kit.http.envelope import Envelope
+from carillon.kit.http.envelope import Envelope, ErrorWithData
 from carillon.kit.http.idempotency import REPLAYED, IdempotencyKey
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.authenticating import introspect
@@ -23,12 +20,12 @@ from carillon.users.actions.joining import Joining, register_once
 from carillon.users.actions.signing_in import sign_in
 from carillon.users.domain.people import ONE_LINE, User
 from carillon.users.domain.preferences import ChannelChoices
-from carillon.users.errors import WrongCredentials
+from carillon.users.domain.second_factors import SecondFactorAsked
+from carillon.users.routes.guessing import guessing_logins
 from carillon.users.routes.once import once_of
-from carillon.users.routes.resources import TAG, Resources, account_key, client_address, counted, resources
+from carillon.users.routes.resources import TAG, account_key, client_address, counted, resources
 from carillon.users.routes.sessions import AccessGranted, client_of, granted, opening
 
-_NETWORKS = 10
 _SOUND = r"\A[^\x00]*\Z"
 Name = Annotated[
     str,
@@ -111,16 +108,20 @@ async def register_user(
     return Response(Envelope(user, "registered"), status_code=201, headers=headers)
 
 
-@endpoint("POST", ["/auth/login", "/users/login"], needs=ANYONE, says="Sign in", errors=(401, 429, 503), tag=TAG)
+@endpoint(
+    "POST", ["/auth/login", "/users/login"], needs=ANYONE, says="Sign in", errors=(401, 429, 503),
+    shapes={401: ErrorWithData[SecondFactorAsked]}, tag=TAG,
+)  # fmt: skip
 async def log_in(request: ApiRequest, data: JSONBody[Login]) -> Response[Envelope[AccessGranted]]:
     here = resources(request)
     headers = await counted(here, "logins", client_address(request), here.settings.logins_per_minute, strict=True)
-    async with _counting_failures(here, account_key(data.email), client_address(request)):
+    async with guessing_logins(here, account_key(data.email), client_address(request)):
         signed = await sign_in(
             data.email,
             data.password,
             accounts=here.credentials,
             passwords=here.passwords,
+            challenges=here.login_challenges,
             opening=opening(here),
             client=client_of(request),
         )
@@ -140,33 +141,6 @@ async def introspect_token(request: ApiRequest, data: JSONBody[TokenToIntrospect
 async def jwks(request: ApiRequest) -> Response[dict[str, Any]]:
     headers = {"Cache-Control": "public, max-age=60"}
     return Response(resources(request).access_tokens.jwks(), headers=headers)
-
-
-@contextlib.asynccontextmanager
-async def _counting_failures(here: Resources, account: str, network: str) -> AsyncIterator[None]:
-    """Count a failure before the password is looked at, or many guesses at once would slip through; take it back for a
-    right password, and where nobody looked at it.
-
-    By account and client network first, so that a stranger who guesses does not lock the owner out; by account alone
-    ten times as many, whoever and wherever they are.
-    """
-    per_minute = here.settings.failed_logins_per_minute
-    by_key = {f"{account}:{network}": per_minute, account: per_minute * _NETWORKS}
-    for key, most in by_key.items():
-        await counted(here, "failed-logins", key, most, strict=True)
-    try:
-        yield
-    except WrongCredentials:
-        raise
-    except Problem:
-        await _forgive(here, by_key)
-        raise
-    await _forgive(here, by_key)
-
-
-async def _forgive(here: Resources, by_key: Mapping[str, int]) -> None:
-    for key, most in by_key.items():
-        await here.limits.forgive(f"failed-logins:{key}", most, strict=True)
 
 
 HANDLERS = [register_user, log_in, introspect_token, jwks]

@@ -1,23 +1,19 @@
 """The life of a password, and addresses that are confirmed."""
 
-import contextlib
-from collections.abc import AsyncIterator
 from typing import Annotated, Any, ClassVar
-from uuid import UUID
 
 import msgspec
 from litestar import Response
 from litestar.params import JSONBody
 from msgspec import Meta
 
-from carillon.kit.errors import Problem
 from carillon.kit.http.access import ANYONE, LOGGED_IN, ApiRequest
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.routing import endpoint
 from carillon.kit.limits import enforced
 from carillon.users.actions.recovering import Recovery, ask_for_reset, change_password, reset_password
 from carillon.users.actions.verifying import ask_for_verification, verify_email
-from carillon.users.errors import WrongPassword
+from carillon.users.routes.guessing import guessing_password
 from carillon.users.routes.resources import TAG, Resources, account_key, client_address, resources
 
 _SOUND = r"^[^\x00]*$"
@@ -66,7 +62,7 @@ class EmailVerification(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 )  # fmt: skip
 async def change(request: ApiRequest, data: JSONBody[PasswordChange]) -> Envelope[None]:
     here, caller = resources(request), request.auth
-    async with counting_wrong_passwords(here, caller.caller_id):
+    async with guessing_password(here, caller.caller_id):
         await change_password(
             caller.caller_id,
             data.current_password,
@@ -141,21 +137,6 @@ async def _counted_tokens(here: Resources, request: ApiRequest) -> None:
     """Tries of mailed tokens, of both purposes together."""
     key, per_minute = f"mailed-tokens:{client_address(request)}", here.settings.logins_per_minute
     enforced("mailed-tokens", await here.limits.check(key, per_minute, strict=True))
-
-
-@contextlib.asynccontextmanager
-async def counting_wrong_passwords(here: Resources, user_id: UUID) -> AsyncIterator[None]:
-    """Guesses of one's own password, at all doors together; what is no wrong password does not count."""
-    per_minute, key = here.settings.failed_logins_per_minute, f"password-changes:{user_id}"
-    enforced("password-changes", await here.limits.check(key, per_minute, strict=True))
-    try:
-        yield
-    except WrongPassword:
-        raise
-    except Problem:
-        await here.limits.forgive(key, per_minute, strict=True)
-        raise
-    await here.limits.forgive(key, per_minute, strict=True)
 
 
 def recovery_of(here: Resources) -> Recovery:

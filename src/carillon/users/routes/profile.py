@@ -21,7 +21,8 @@ from carillon.users.actions.verifying import change_email
 from carillon.users.domain.people import User, address
 from carillon.users.domain.profile import ProfilePatch, checked_patch
 from carillon.users.routes.authentication import Email, Name
-from carillon.users.routes.passwords import counted_mails, counting_wrong_passwords, recovery_of
+from carillon.users.routes.guessing import guessing_password
+from carillon.users.routes.passwords import counted_mails, recovery_of
 from carillon.users.routes.resources import TAG, WRITE, actor, client_address, own_session, resources
 
 PresentPassword = Annotated[str, Meta(max_length=256, description="Needed where one changes one's own `email`")]
@@ -86,7 +87,7 @@ async def _shown_to_be_the_owner(request: ApiRequest, data: PartOfUser) -> None:
     here, user_id = resources(request), request.auth.caller_id
     if data.current_password is UNSET:
         raise invalid("current_password", "Needed where you change your own address.")
-    async with counting_wrong_passwords(here, user_id):
+    async with guessing_password(here, user_id):
         await owner_by_password(user_id, data.current_password, recovery=recovery_of(here))
 
 

@@ -21,6 +21,7 @@ from carillon.users.loops import Changes
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.passwords import Argon2Passwords
 from carillon.users.providers.signing_keys import SigningKey
+from carillon.users.providers.vault import Vault
 from carillon.users.settings import UsersSettings
 from carillon.users.store.account_mail import AccountMails
 from carillon.users.store.addresses import Addresses
@@ -40,6 +41,7 @@ from carillon.users.store.passwords import PasswordStore
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
 from carillon.users.store.profiles import Profiles
+from carillon.users.store.second_factors import LoginChallenges, SecondFactors
 from carillon.users.store.sessions import Sessions
 from carillon.users.store.suppressions import Suppressions
 
@@ -84,6 +86,9 @@ class Resources:
     used: TokensUsed
     keys: KeyFile[SigningKey]
     applications: Applications
+    second_factors: SecondFactors
+    login_challenges: LoginChallenges
+    vault: Vault
 
 
 def resources(request: ApiRequest) -> Resources:

@@ -11,6 +11,7 @@ from carillon.kit.ids import uuid7
 from carillon.users.domain.people import User
 from carillon.users.store.grants import ChangingGrants, lock_grants
 from carillon.users.store.people import visible
+from carillon.users.store.second_factors import drop_second_factor
 
 _SET_STATUS = "UPDATE users.users SET status = $2 WHERE id = $1"
 _END_SESSIONS = """
@@ -26,8 +27,8 @@ SELECT $2, sha256(convert_to(email_key, 'UTF8')), 'erased' FROM users.users WHER
 ON CONFLICT (address_hash) DO NOTHING
 """
 OWNED = (
-    "devices", "notification_preferences", "one_time_tokens", "personal_access_tokens", "preference_changes",
-    "sessions", "user_permissions", "user_roles",
+    "devices", "login_challenges", "notification_preferences", "one_time_tokens", "personal_access_tokens",
+    "preference_changes", "recovery_codes", "second_factors", "sessions", "user_permissions", "user_roles",
 )  # fmt: skip
 """The tables whose rows are a user's own, all of which go with the user."""
 _DROP = tuple(f"DELETE FROM users.{table} WHERE user_id = $1" for table in OWNED)  # noqa: S608 - made of constants
@@ -72,6 +73,10 @@ class ChangingPeople(ChangingGrants):
     async def user(self, user_id: UUID) -> User:
         """One that was changed in this transaction."""
         return await visible(self._connection, user_id)
+
+    async def drop_second_factor(self, user_id: UUID) -> bool:
+        """False where none is on."""
+        return await drop_second_factor(self._connection, user_id)
 
     async def erase(self, user_id: UUID) -> None:
         """Everything that was a person's; what stays is the id, a hash of the address, and which acts there were."""

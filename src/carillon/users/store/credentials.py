@@ -16,7 +16,10 @@ ARRAY(
 )
 """
 _ACCOUNT = f"""
-SELECT u.id, u.status, u.password_hash, u.token_version, {PERMISSIONS} AS permissions
+SELECT u.id, u.status, u.password_hash, u.token_version, {PERMISSIONS} AS permissions,
+       EXISTS (
+           SELECT FROM users.second_factors f WHERE f.user_id = u.id AND f.confirmed_at IS NOT NULL
+       ) AS second_factor
 FROM users.users u WHERE u.email_key = $1
 """  # noqa: S608 - made of constants
 # Only in the place of the hash that was compared: a password changed meanwhile stays changed.
@@ -41,7 +44,14 @@ class Credentials:
         row = await self._database.fetchrow(_ACCOUNT, email_key)
         if row is None:
             return None
-        return Account(row["id"], row["status"], row["password_hash"], row["token_version"], tuple(row["permissions"]))
+        return Account(
+            row["id"],
+            row["status"],
+            row["password_hash"],
+            row["token_version"],
+            tuple(row["permissions"]),
+            second_factor=row["second_factor"],
+        )
 
     async def renew_hash(self, user_id: UUID, *, kept: str, renewed: str) -> bool:
         """The same password in a newer hash; False where `kept` is no longer the hash."""
