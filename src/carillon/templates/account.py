@@ -55,3 +55,4 @@ ACCOUNT: Final = (
         "If it was you, there is nothing to do.",
     ),
 )
+CODES: Final = frozenset(template.code for template in ACCOUNT)

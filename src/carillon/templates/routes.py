@@ -24,13 +24,17 @@ from carillon.contracts.templates import (
     TemplateVersion,
     VersionToMake,
 )
+from carillon.kit.errors import Forbidden
 from carillon.kit.http.access import ApiRequest
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.routing import endpoint
 from carillon.templates import actions
+from carillon.templates.account import CODES
 from carillon.templates.actions import Filters, Templates
 
 READ, WRITE, TAG = "templates:read", "templates:write", "templates"
+WRITE_ACCOUNT: Final = "templates:account"
+"""Beside WRITE, for mails whose links open accounts: an image or a link in them can carry the secret away."""
 _ONE: Final = "/templates/{code:str}"
 _VERSION: Final = "/templates/{code:str}/versions/{number:int}"
 
@@ -57,11 +61,18 @@ def _room(request: ApiRequest) -> Room:
     return room
 
 
+def _to_write(request: ApiRequest, code: str) -> Room:
+    """The room, for who may change the template of this code. Raises Forbidden."""
+    if code in CODES and not request.auth.may(WRITE_ACCOUNT):
+        raise Forbidden(f"Mails of accounts carry secrets: changing their templates needs {WRITE_ACCOUNT} too.")
+    return _room(request)
+
+
 @endpoint(
     "POST", "/templates", needs=WRITE, says="Make a template and its version 1", status=201, errors=(409,), tag=TAG
 )
 async def create(request: ApiRequest, data: JSONBody[TemplateToMake]) -> Envelope[Template]:
-    room = _room(request)
+    room = _to_write(request, data.code)
     made = await actions.create(room.store, data, by=request.auth.caller_id, default_language=room.default_language)
     return Envelope(made, f"made; publish it: POST /api/v1/templates/{made.code}/versions/1/publish")
 
@@ -87,7 +98,7 @@ async def read(request: ApiRequest, code: Code) -> Envelope[Template]:
 
 @endpoint("PATCH", _ONE, needs=WRITE, says="Change category or at_most_once", errors=(404,), tag=TAG)
 async def change(request: ApiRequest, code: Code, data: JSONBody[TemplateChanges]) -> Envelope[Template]:
-    return Envelope(await actions.change(_room(request).store, code, data), "changed")
+    return Envelope(await actions.change(_to_write(request, code).store, code, data), "changed")
 
 
 @endpoint(
@@ -100,13 +111,13 @@ async def change(request: ApiRequest, code: Code, data: JSONBody[TemplateChanges
     strict=True,
 )
 async def delete(request: ApiRequest, code: Code) -> Envelope[None]:
-    await actions.delete(_room(request).store, code)
+    await actions.delete(_to_write(request, code).store, code)
     return Envelope(None, "deleted with all its versions")
 
 
 @endpoint("POST", f"{_ONE}/versions", needs=WRITE, says="Add a version", status=201, errors=(404,), tag=TAG)
 async def add_version(request: ApiRequest, code: Code, data: JSONBody[VersionToMake]) -> Envelope[TemplateVersion]:
-    room = _room(request)
+    room = _to_write(request, code)
     made = await actions.add_version(
         room.store, code, data, by=request.auth.caller_id, default_language=room.default_language
     )
@@ -133,7 +144,7 @@ async def read_version(request: ApiRequest, code: Code, number: Number) -> Envel
 
 @endpoint("POST", f"{_VERSION}/publish", needs=WRITE, says="Publish a version, or roll back", errors=(404,), tag=TAG)
 async def publish(request: ApiRequest, code: Code, number: Number) -> Envelope[TemplateVersion]:
-    published = await actions.publish(_room(request).store, code, number, by=request.auth.caller_id)
+    published = await actions.publish(_to_write(request, code).store, code, number, by=request.auth.caller_id)
     return Envelope(published, f"published for {published.channel} in {published.language}")
 
 
@@ -185,7 +196,7 @@ async def withdraw(
     channel: FromQuery[Channel],
     language: ExactLanguage,
 ) -> Envelope[Template]:
-    return Envelope(await actions.withdraw(_room(request).store, code, channel, language), "withdrawn")
+    return Envelope(await actions.withdraw(_to_write(request, code).store, code, channel, language), "withdrawn")
 
 
 def _raw(body: bytes, status: int, headers: dict[str, str]) -> Response[Any]:

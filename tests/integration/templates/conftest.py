@@ -18,6 +18,7 @@ from tests.support.http import serving
 
 PERMISSIONS = {
     "author": frozenset({"templates:read", "templates:write"}),
+    "trusted": frozenset({"templates:*"}),
     "worker": frozenset({"templates:read"}),
     "stranger": frozenset[str](),
 }

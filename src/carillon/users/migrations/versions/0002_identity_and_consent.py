@@ -133,6 +133,7 @@ SELECT gen_random_uuid(), name, description FROM (VALUES
     ('users:suspend', 'Suspend and restore users'),
     ('users:import', 'Import users with their password hashes'),
     ('users:erase', 'Erase a user for good'),
+    ('templates:account', 'Change the templates of mails about accounts, whose links open them'),
     ('applications:*', 'Everything about applications'),
     ('applications:read', 'See applications and their tokens, never the secrets'),
     ('applications:write', 'Make applications, and tokens for them'),
