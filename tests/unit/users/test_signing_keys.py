@@ -62,8 +62,9 @@ def test_what_is_written_is_read_again_whatever_stands_around_it() -> None:
         new_keys()[:-40],
         new_keys() + new_keys()[:60],
         new_keys().replace(b"MC4", b"!!!"),
-        new_keys() * 1 + b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+        new_keys() + b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
     ],
+    ids=["empty", "no key", "no time", "no zone", "nothing", "cut", "second cut", "not base64", "no such key"],
 )
 def test_a_file_that_is_not_whole_is_refused_without_quoting_it(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "keys.pem"
