@@ -220,3 +220,20 @@ async def test_another_s_address_is_out_of_reach(post: tuple[UsersApi, FakeGatew
     assert (await move(api, user, stranger, somewhere())).status == 404
     body = {"email_verified": True}
     assert (await api.call("PATCH", f"/v1/users/{user['user_id']}", token=stranger, body=body)).status == 422
+
+
+async def test_no_category_leads_to_an_address_that_must_not_be_written_to(api: UsersApi) -> None:
+    """Whoever sends names a category, and that of confirmations goes to the address that waits."""
+    admin, worker = await api.admin(), api.service_token("email_worker")
+    contacts = []
+    for suppressed in (False, True):
+        user, access = await api.someone()
+        gone = somewhere()
+        if suppressed:
+            assert (await api.call("POST", "/v1/suppressions", token=admin, body={"email": gone})).status == 201
+        assert (await move(api, user, access, gone.upper())).status == 200
+        path = f"/v1/users/{user['user_id']}/contact?channel=email&category=email_verification"
+        contact = (await api.call("GET", path, token=worker)).data
+        contacts.append((contact["email"].lower() == gone, contact["email"] == user["email"]))
+
+    assert contacts == [(True, False), (False, True)]

@@ -8,8 +8,10 @@ import msgspec
 from carillon.contracts.preferences import Choices
 from carillon.contracts.users import Device
 from carillon.kit.database import Database, Row
+from carillon.users.domain.people import email_key
 from carillon.users.domain.preferences import ChangeSource, Person, Preferences, agreed, choices_of
 from carillon.users.domain.roles import Actor
+from carillon.users.store.administration import address_hash
 from carillon.users.store.changes import touch_as
 from carillon.users.store.consent import remember
 
@@ -28,6 +30,7 @@ LEFT JOIN LATERAL (
 ) d ON true
 WHERE u.id = ANY($1::uuid[]) AND u.status <> 'erased'
 """
+_SUPPRESSED = "SELECT address_hash FROM users.suppressed_addresses WHERE address_hash = ANY($1::bytea[])"
 _PRESENT = "SELECT email, push, categories, quiet_hours FROM users.notification_preferences WHERE user_id = $1"
 _CHANGE = """
 UPDATE users.notification_preferences
@@ -42,8 +45,14 @@ class PreferencesStore:
         self._database = database
 
     async def people(self, user_ids: Sequence[UUID]) -> list[Person]:
-        """Those of `user_ids` that there are, in no order."""
-        return [_person(row) for row in await self._database.fetch(_PEOPLE, user_ids)]
+        """Those of `user_ids` that there are, in no order; an address that waits only where it may be written to."""
+        rows = await self._database.fetch(_PEOPLE, user_ids)
+        waiting = {row["id"]: address_hash(email_key(row["pending_email"])) for row in rows if row["pending_email"]}
+        barred = await self._suppressed(list(waiting.values())) if waiting else frozenset()
+        return [_person(row, waiting=waiting.get(row["id"]) not in barred) for row in rows]
+
+    async def _suppressed(self, hashes: Sequence[bytes]) -> frozenset[bytes]:
+        return frozenset(row["address_hash"] for row in await self._database.fetch(_SUPPRESSED, hashes))
 
     async def change(
         self,
@@ -76,7 +85,7 @@ class PreferencesStore:
             return agreed(choices, version)
 
 
-def _person(row: Row) -> Person:
+def _person(row: Row, *, waiting: bool) -> Person:
     return Person(
         user_id=row["id"],
         name=row["name"],
@@ -94,6 +103,6 @@ def _person(row: Row) -> Person:
             }
         ),
         suppressed=row["suppressed"],
-        pending_email=row["pending_email"],
+        pending_email=row["pending_email"] if waiting else None,
         devices=msgspec.convert(row["devices"], list[Device]),
     )
