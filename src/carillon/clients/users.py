@@ -71,7 +71,7 @@ class UsersClient:
         wanted = _Wanted(user_id, channel, category)
         if len(self._asked) <= _MANY_CATEGORIES:  # beyond, `forget` walks through all that is kept
             self._asked.add((channel, category))
-        return await self._cache.get(wanted, lambda: self._load(wanted))
+        return await self._cache.get(wanted, lambda: self._load.ask(wanted))
 
     async def device_gone(self, gone: DeviceGone) -> None:
         """Tell that a provider calls this token dead. Raises ServiceUnavailable, ServiceRefused."""

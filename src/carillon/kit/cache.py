@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
 from carillon.kit.telemetry.metrics import CACHE_READS, Tally
@@ -46,10 +47,10 @@ class _Filling(Generic[V]):
 
     __slots__ = ("began", "discarded", "task")
 
-    def __init__(self, began: float) -> None:
+    def __init__(self, began: float, task: "asyncio.Future[V]") -> None:
         self.began = began
         self.discarded = False
-        self.task: asyncio.Task[V]
+        self.task = task
 
 
 class Cache(Generic[K, V]):
@@ -194,26 +195,20 @@ class Cache(Generic[K, V]):
         return await asyncio.shield(self._begin(key, fill).task)
 
     def _begin(self, key: K, fill: Callable[[], Awaitable[V]]) -> _Filling[V]:
-        filling: _Filling[V] = _Filling(self._clock())
+        filling: _Filling[V] = _Filling(self._clock(), asyncio.ensure_future(fill()))
         self._filling[key] = filling
-        filling.task = asyncio.create_task(self._fill(key, fill, filling))
-        filling.task.add_done_callback(_look_at)
+        filling.task.add_done_callback(partial(self._ended, key, filling))  # the first: it runs before those who wait
         return filling
 
-    async def _fill(self, key: K, fill: Callable[[], Awaitable[V]], filling: _Filling[V]) -> V:
-        try:
-            value = await fill()
-        except self._away:
-            raise
-        except BaseException:
+    def _ended(self, key: K, filling: _Filling[V], task: "asyncio.Future[V]") -> None:
+        """Everyone who waited may have hung up: what was asked for is kept all the same, and no failure goes unseen."""
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is None:
+            self._keep(key, task.result(), filling)
+        elif not isinstance(error, self._away):
             self._keep(key, None, filling)
-            raise
-        else:
-            self._keep(key, value, filling)
-            return value
-        finally:
-            if self._filling.get(key) is filling:
-                del self._filling[key]
+        if self._filling.get(key) is filling:
+            del self._filling[key]
 
     def _keep(self, key: K, value: V | None, filling: _Filling[V]) -> None:
         if filling.discarded or self._filling.get(key) is not filling:
@@ -225,9 +220,3 @@ class Cache(Generic[K, V]):
             del self._kept[next(iter(self._kept))]
         early = random.uniform(0, self._jitter) if self._jitter else 0  # noqa: S311 - jitter, not a secret
         self._kept[key] = _Kept(value, filling.began, filling.began + self._fresh * (1 - early))
-
-
-def _look_at(task: "asyncio.Task[V]") -> None:
-    """Everyone who waited may have hung up: an exception nobody asks for is no news to the event loop."""
-    if not task.cancelled():
-        task.exception()

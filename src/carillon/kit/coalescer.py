@@ -35,13 +35,17 @@ class Coalescer(Generic[Item, Result]):
         self._running: set[asyncio.Task[None]] = set()
 
     async def __call__(self, item: Item) -> Result:
+        return await self.ask(item)
+
+    def ask(self, item: Item) -> "asyncio.Future[Result]":
+        """As calling, for those who wait for the result in their own way. Raises Unavailable."""
         if len(self._waiting) >= self._most:
             raise Unavailable("Too much waits here at this moment: try again shortly.")
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
         if len(self._running) < self._parallel:
             self._running.add(asyncio.create_task(self._run()))
-        return await answer
+        return answer
 
     async def drain(self) -> None:
         """Wait until everything handed in has been flushed."""

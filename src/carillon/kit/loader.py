@@ -1,5 +1,6 @@
 """A data loader: many callers ask for one key each, the other side is asked once for all that gathered (window 0)."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -27,6 +28,10 @@ class Loader(Generic[K, V]):
     async def __call__(self, key: K) -> V | None:
         """The value of one key; None where the other side knows none."""
         return await self._coalescer(key)
+
+    def ask(self, key: K) -> "asyncio.Future[V | None]":
+        """As calling, for those who wait for the value in their own way. Raises Unavailable."""
+        return self._coalescer.ask(key)
 
     async def drain(self) -> None:
         await self._coalescer.drain()

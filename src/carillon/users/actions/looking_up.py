@@ -103,7 +103,7 @@ class LookUps:
     async def preferences(self, user_id: UUID) -> Found[Preferences]:
         """Stale while the database is away. Raises UnknownUser, Unavailable."""
         try:
-            found = await self._cache.get(user_id, lambda: self._load(user_id))
+            found = await self._cache.get(user_id, lambda: self._load.ask(user_id))
         except Unavailable:
             if (known := await self._last_known(user_id)) is None:
                 raise
@@ -118,7 +118,7 @@ class LookUps:
 
     async def contact(self, user_id: UUID, channel: Channel, category: str | None) -> Contact:
         """Never stale: those who deliver have a cache and a bound of their own. Raises UnknownUser, Unavailable."""
-        found = await self._cache.get(user_id, lambda: self._load(user_id))
+        found = await self._cache.get(user_id, lambda: self._load.ask(user_id))
         if found.source == "stale":
             raise Unavailable("The database of users is away.")
         if found.value is None:
