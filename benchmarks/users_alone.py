@@ -86,8 +86,8 @@ async def _connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
 
 
 @contextlib.contextmanager
-def users_alone() -> Iterator[Users]:
-    """The users service on the first core; PostgreSQL, and whoever asks, on the others."""
+def users_alone(**changed: str) -> Iterator[Users]:
+    """The users service on the first core, with `changed` settings; PostgreSQL, and whoever asks, on the others."""
     cores = sorted(os.sched_getaffinity(0))
     with contextlib.ExitStack() as stack:
         os.sched_setaffinity(0, cores[1:] or cores)
@@ -113,6 +113,7 @@ def users_alone() -> Iterator[Users]:
             "READY_URL": url,
             "CARILLON_LOGINS_PER_MINUTE": "0",
             "CARILLON_LOG_LEVEL": "warning",
+            **changed,
         }
         alone = Platform(folder, url, url, url, folder / "users.log")
         alone.environments["users"] = ([*CARILLON, "run", "users"], clean_environment(**environment))

@@ -29,6 +29,11 @@ permissions = st.sampled_from(["users:read", "users:write", "users:*", "notifica
         ("someone@mail.test", "someone@mail.test", "someone@mail.test"),
         ("a@x.example", "a@x.example", "a@x.example"),
         ("Straße@example.com", "Straße@example.com", "strasse@example.com"),
+        ("Ada@STRASSE.example", "Ada@strasse.example", "ada@strasse.example"),
+        ("Ada@straße.example", "Ada@xn--strae-oqa.example", "ada@xn--strae-oqa.example"),
+        ("jose\u0301@bu\u0308cher.example", "jos\u00e9@xn--bcher-kva.example", "jos\u00e9@xn--bcher-kva.example"),
+        ("ada@XN--BCHER-KVA.example", "ada@xn--bcher-kva.example", "ada@xn--bcher-kva.example"),
+        ("ada@\u0430\u0440\u0440\u04cf\u0435.example", "ada@xn--80ak6aa92e.example", "ada@xn--80ak6aa92e.example"),
     ],
 )
 def test_an_address_keeps_its_looks_and_has_one_key(text: str, shown: str, key: str) -> None:
@@ -65,7 +70,7 @@ def test_what_is_no_address_is_refused_with_the_field(text: str) -> None:
     assert refusal.value.details[0].field == "email"
 
 
-@given(st.text())
+@given(st.text() | st.builds("{}@{}".format, st.text(), st.text()))
 def test_the_key_of_a_key_is_the_key(text: str) -> None:
     assert email_key(email_key(text)) == email_key(text)
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import idna
 import msgspec
 from email_validator import EmailNotValidError, validate_email
 
@@ -47,7 +48,10 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An e-mail address as it is shown and written to, and the key under which it is unique."""
+    """An e-mail address as it is shown and written to, and the key under which it is unique.
+
+    The domain in its ASCII form (`xn--…`): letters of two scripts that look alike are seen to be two domains.
+    """
 
     shown: str
     key: str
@@ -87,7 +91,7 @@ def address(text: str) -> Address:
         )
     except EmailNotValidError as error:
         raise invalid("email", str(error)) from None
-    shown = checked.normalized
+    shown = f"{checked.local_part}@{checked.ascii_domain}"
     if _INTERNAL.search(text):
         shown = shown.removesuffix(".example") + ".local"
     return Address(shown, email_key(shown))
@@ -95,7 +99,23 @@ def address(text: str) -> Address:
 
 def email_key(text: str) -> str:
     """The same for every spelling of an address; never fails, so that a look-up of nonsense just finds nobody."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())
+    local, at, domain = text.strip().rpartition("@")
+    return f"{_folded(local)}@{_ascii(domain)}" if at else _folded(domain)
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def _ascii(domain: str) -> str:
+    """As DNS knows it. Without folding, which would make one of `straße` and `strasse`."""
+    lower = unicodedata.normalize("NFC", unicodedata.normalize("NFC", domain).lower())
+    if lower.isascii():
+        return lower
+    try:
+        return idna.encode(lower, uts46=True).decode()
+    except UnicodeError:
+        return lower
 
 
 def checked_attributes(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -15,12 +15,13 @@ ARRAY(
     JOIN users.permissions p ON p.id = up.permission_id WHERE up.user_id = u.id
 )
 """
+# A row for an unknown account too: no time tells that permissions were looked up, or not.
 _ACCOUNT = f"""
 SELECT u.id, u.status, u.password_hash, u.token_version, {PERMISSIONS} AS permissions,
        EXISTS (
            SELECT FROM users.second_factors f WHERE f.user_id = u.id AND f.confirmed_at IS NOT NULL
        ) AS second_factor
-FROM users.users u WHERE u.email_key = $1
+FROM (SELECT $1::text AS email_key) asked LEFT JOIN users.users u ON u.email_key = asked.email_key
 """  # noqa: S608 - made of constants
 # Only in the place of the hash that was compared: a password changed meanwhile stays changed.
 _RENEW = "UPDATE users.users SET password_hash = $3 WHERE id = $1 AND password_hash = $2 RETURNING true"
@@ -42,7 +43,7 @@ class Credentials:
 
     async def account(self, email_key: str) -> Account | None:
         row = await self._database.fetchrow(_ACCOUNT, email_key)
-        if row is None:
+        if row is None or row["id"] is None:
             return None
         return Account(
             row["id"],
