@@ -1,5 +1,6 @@
 """Verifying callers away from the users service: JWTs by its cached keys, opaque tokens by asking."""
 
+import contextlib
 import math
 import time
 from collections.abc import Callable
@@ -79,7 +80,7 @@ class Callers:
         self._revocations = Revocations()
         self._ask = _Opaque(client)
         self._signed = RememberedTokens(
-            _Signed(SigningKeys(client, service=service), self._revocations),
+            _Signed(SigningKeys(client, service=service), self._revocations, self._ask),
             service=service,
             name="signed_tokens",
             seconds=_REMEMBERED,
@@ -106,11 +107,13 @@ class Callers:
 
 
 class _Signed:
-    """EdDSA access tokens of five minutes."""
+    """EdDSA access tokens of five minutes. Of one that is older than this process has heard of revocations, users is
+    asked, as long as it is there."""
 
-    def __init__(self, keys: SigningKeys, revocations: Revocations) -> None:
+    def __init__(self, keys: SigningKeys, revocations: Revocations, ask: "_Opaque") -> None:
         self._keys = keys
         self._revocations = revocations
+        self._ask = ask
 
     async def __call__(self, token: str) -> Caller:
         try:
@@ -120,6 +123,9 @@ class _Signed:
         claims = verified(token, key, now=time.time())
         if self._revocations.void(claims.sub, claims.sid, claims.ver):
             raise Unauthenticated("This access token was revoked: log in again.")
+        if self._revocations.missed(claims.iat):
+            with contextlib.suppress(Unavailable):
+                return await self._ask(token)
         permissions = frozenset(claims.scope.split())
         return Caller(claims.sub, "user", permissions, claims.exp, claims.sid)
 

@@ -14,6 +14,8 @@ from carillon.kit.broker.port import Announced, Broker, Event, LinkLost
 from carillon.kit.remembered_tokens import RememberedTokens
 
 _log = structlog.get_logger()
+_SKEW_SECONDS = 5.0
+"""By how much the clocks of two machines may differ."""
 
 
 class Revocations:
@@ -23,10 +25,18 @@ class Revocations:
     lives out its minutes.
     """
 
-    def __init__(self, *, capacity: int = 100_000, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        capacity: int = 100_000,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
         self._remembered: list[RememberedTokens] = []
         self._capacity = capacity
         self._clock = clock
+        self._wall_clock = wall_clock
+        self._heard_since: float | None = None
         self._versions: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
         self._sessions: OrderedDict[UUID, float] = OrderedDict()
 
@@ -51,11 +61,13 @@ class Revocations:
 
     def link_down(self) -> None:
         """Revocations are not heard of from now on."""
+        self._heard_since = None
         for tokens in self._remembered:
             tokens.link_down()
 
     def link_up(self) -> None:
         """They are heard of again; those before may have been missed, so nothing that is remembered will do."""
+        self._heard_since = self._wall_clock()
         for tokens in self._remembered:
             tokens.link_up()
 
@@ -63,6 +75,10 @@ class Revocations:
         """Whether an access token of this user, session and version was revoked."""
         lowest = self._versions.get(user_id)
         return session_id in self._sessions or (lowest is not None and version < lowest[0])
+
+    def missed(self, issued_at: float) -> bool:
+        """Whether an access token of that Unix time may have been revoked before anybody listened here."""
+        return self._heard_since is not None and issued_at < self._heard_since + _SKEW_SECONDS
 
     async def watch(self, broker: Broker) -> None:
         """A loop: what is revoked anywhere is void here."""

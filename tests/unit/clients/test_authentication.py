@@ -1,7 +1,9 @@
 """Verifying tokens away from the users service: signatures by its keys, opaque tokens by asking, absence survived."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import jwt
@@ -13,11 +15,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from carillon.clients.authentication import Callers, SigningKeys
 from carillon.contracts.users import Introspection, TokenToIntrospect
 from carillon.kit.auth import Authenticator
+from carillon.kit.broker.port import Event, Reconnected
 from carillon.kit.errors import Unauthenticated, Unavailable
 from carillon.kit.http.client import ServiceClient
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.ids import uuid7
 from tests.support.peers import Peer, peer
+from tests.support.waiting import eventually
 
 OWNER, SESSION = uuid7(), uuid7()
 
@@ -215,3 +219,62 @@ async def test_a_neighbour_that_speaks_another_language_is_nobody_to_ask(
     users.babbling = True
     with pytest.raises(Unavailable):
         await authenticate("crl_good")
+
+
+class Link:
+    """A broker whose subscription stands, and tells nothing but what the test puts."""
+
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[Event] = asyncio.Queue()
+
+    @asynccontextmanager
+    async def subscribe(self, _topic: str) -> AsyncIterator[AsyncIterator[Event]]:
+        yield self._read()
+
+    async def _read(self) -> AsyncIterator[Event]:
+        while True:
+            yield await self.events.get()
+
+
+@asynccontextmanager
+async def hearing(callers: Callers) -> AsyncIterator[Link]:
+    """Within: the link stands."""
+    link: Any = Link()
+    task = asyncio.create_task(callers.watch(link))
+    link.events.put_nowait(Reconnected())
+    await eventually(link.events.empty)
+    try:
+        yield link
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_a_token_that_was_revoked_before_this_process_listened_is_refused(
+    client: ServiceClient, users: Users
+) -> None:
+    callers, revoked, old = Callers(client, service="bells"), users.token(iat=time.time() - 60), users.token()
+    users.opaque[old] = Introspection(
+        active=True, caller_id=OWNER, kind="user", permissions=["users:read"], expires_at=time.time() + 60,
+        session_id=SESSION,
+    )  # fmt: skip
+
+    async with hearing(callers):
+        with pytest.raises(Unauthenticated):
+            await callers(revoked)
+        for _ in range(3):
+            assert (await callers(old)).permissions == {"users:read"}, "as users says"
+        assert users.introspected == 2, "each once"
+
+        users.away = True
+        elsewhere = await callers(users.token(ver=2))
+        assert (elsewhere.caller_id, elsewhere.session_id) == (OWNER, SESSION), "by its signature while users is away"
+
+
+async def test_about_a_token_that_was_issued_since_nobody_is_asked(client: ServiceClient, users: Users) -> None:
+    callers = Callers(client, service="bells")
+
+    async with hearing(callers):
+        await callers(users.token(iat=time.time() + 10))
+
+    assert users.introspected == 0
