@@ -40,6 +40,7 @@ from carillon.users.providers.installation import (
     rotate_signing_keys,
 )
 from carillon.users.providers.passwords import Argon2Passwords, open_passwords
+from carillon.users.providers.relying_party import RelyingParty
 from carillon.users.providers.shared_people import SharedPeople, open_shared_people
 from carillon.users.providers.signing_keys import SigningKey, described, read_signing_keys
 from carillon.users.providers.vault import Vault, read_vault
@@ -53,6 +54,7 @@ from carillon.users.routes import (
     devices,
     history,
     imports,
+    passkeys,
     people,
     preferences,
     profile,
@@ -81,6 +83,7 @@ from carillon.users.store.lists import Lists
 from carillon.users.store.one_time_tokens import OneTimeTokens
 from carillon.users.store.opaque_tokens import OpaqueTokens
 from carillon.users.store.outbox import Outbox
+from carillon.users.store.passkeys import Passkeys
 from carillon.users.store.passwords import PasswordStore
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
@@ -114,6 +117,7 @@ HANDLERS = [
     *contacts.HANDLERS,
     *authentication.HANDLERS,
     *second_factors.HANDLERS,
+    *passkeys.HANDLERS,
     *sessions.HANDLERS,
     *tokens.HANDLERS,
     *applications.HANDLERS,
@@ -246,6 +250,8 @@ def _resources(settings: UsersSettings, database: Database, outside: _Outside) -
         second_factors=SecondFactors(database),
         login_challenges=LoginChallenges(database),
         vault=outside.vault,
+        passkeys=Passkeys(database),
+        relying_party=RelyingParty(settings.public_url),
     )
 
 
@@ -284,7 +290,7 @@ def _running(here: Resources, database: Database, broker: Broker, token: str) ->
         "watch_keys": partial(watch_keys, here.keys, here.access_tokens),
         "tidy": partial(tidy, here.sessions, here.idempotency_keys),
         "tidy_tokens": partial(tidy_tokens, here.one_time_tokens),
-        "tidy_logins": partial(tidy_logins, here.login_challenges),
+        "tidy_logins": partial(tidy_logins, here.login_challenges, here.passkeys),
         "mail": partial(
             mail, here.account_mails, here.one_time_tokens, _terms(here.settings), here.settings.gateway_url, token
         ),

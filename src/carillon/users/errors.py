@@ -82,6 +82,60 @@ class SecondFactorOn(Conflict):
         super().__init__("A second factor is on already: take it off first.")
 
 
+class CodeNeeded(Forbidden):
+    """Logins of this account need a code, and so does this."""
+
+    code = "second_factor_required"
+
+    def __init__(self) -> None:
+        super().__init__("Your logins need a code: send one, or a recovery code, with this too.")
+
+
+class PasskeyRefused(Unauthenticated):
+    """The same answer whatever is wrong: an unknown passkey, a used challenge, another origin, a bad signature."""
+
+    code = "passkey_refused"
+
+    def __init__(self) -> None:
+        super().__init__("This passkey does not open an account here: begin again, or sign in with the password.")
+
+
+class PasskeyUnverified(Forbidden):
+    """What the browser sent does not show a new passkey for this account, at this moment."""
+
+    code = "passkey_unverified"
+
+    def __init__(self) -> None:
+        super().__init__("This could not be verified as a new passkey of yours: begin again.")
+
+
+class PasskeyTaken(Conflict):
+    """An authenticator's passkey is registered once."""
+
+    code = "passkey_taken"
+
+    def __init__(self) -> None:
+        super().__init__("This passkey is registered already.")
+
+
+class TooManyPasskeys(Conflict):
+    """As many as one user may have."""
+
+    code = "too_many_passkeys"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"A user has at most {most} passkeys: remove one first.")
+
+
+class UnknownPasskey(NotFound):
+    """No passkey of this id, or none of this user."""
+
+    code = "passkey_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("You have no such passkey.")
+
+
 class WeakPassword(Invalid):
     """A password that others would guess; `details` says which rule it breaks."""
 

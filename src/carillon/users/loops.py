@@ -24,6 +24,7 @@ from carillon.users.actions.rotating import KeyFile, KeyUser
 from carillon.users.providers.gateway import NotificationGateway
 from carillon.users.store.account_mail import AccountMails
 from carillon.users.store.one_time_tokens import OneTimeTokens
+from carillon.users.store.passkeys import Passkeys
 from carillon.users.store.second_factors import LoginChallenges
 
 _log = structlog.get_logger()
@@ -124,10 +125,10 @@ async def tidy_tokens(tokens: OneTimeTokens) -> None:
             await asyncio.sleep(_TIDY_SECONDS)
 
 
-async def tidy_logins(challenges: LoginChallenges) -> None:
-    """Drop logins that were never finished, in small bites."""
+async def tidy_logins(challenges: LoginChallenges, passkeys: Passkeys) -> None:
+    """Drop logins and registrations of passkeys that were never finished, in small bites."""
     while True:
-        if await challenges.drop_ended(limit=_BITE) < _BITE:
+        if max(await challenges.drop_ended(limit=_BITE), await passkeys.drop_ended(limit=_BITE)) < _BITE:
             await asyncio.sleep(_TIDY_SECONDS)
 
 

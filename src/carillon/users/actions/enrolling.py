@@ -30,6 +30,8 @@ _log = structlog.get_logger()
 
 class PasswordOwner(Protocol):
     @property
+    def name(self) -> str: ...
+    @property
     def email(self) -> str | None: ...
     @property
     def password_hash(self) -> str | None: ...
@@ -57,14 +59,16 @@ class Enrolments(Protocol):
     async def remove(self, user_id: UUID) -> bool: ...
 
 
-async def check_present_password(user_id: UUID, password: str, *, owners: Owners, passwords: Passwords) -> str:
-    """The account's address. Raises WrongPassword, Unavailable."""
+async def check_present_password(
+    user_id: UUID, password: str, *, owners: Owners, passwords: Passwords
+) -> PasswordOwner:
+    """Whose it is. Raises WrongPassword, Unavailable."""
     owner = await owners.owner(user_id)
     kept = owner.password_hash if owner else None
     right = await passwords.matches(kept, password)
     if owner is None or kept is None or not right:
         raise WrongPassword
-    return owner.email or ""
+    return owner
 
 
 async def begin_enrolment(user_id: UUID, address: str, *, enrolments: Enrolments, proving: Proving) -> Enrolment:

@@ -45,7 +45,7 @@ class PasswordReset(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     token: Token
     new_password: NewPassword
-    revoke_tokens: Annotated[bool, Meta(description="Whether personal access tokens end as well")] = True
+    revoke_tokens: Annotated[bool, Meta(description="Whether personal access tokens and passkeys end as well")] = True
 
 
 class EmailVerification(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,7 +89,7 @@ async def forgot(request: ApiRequest, data: JSONBody[PasswordForgotten]) -> Resp
 
 @endpoint(
     "POST", "/auth/password/reset",
-    needs=ANYONE, says="Set a new password; every login ends, and every personal access token unless said otherwise",
+    needs=ANYONE, says="Set a new password; logins end, and tokens and passkeys of one's own unless said otherwise",
     errors=(403, 429, 503), tag=TAG,
 )  # fmt: skip
 async def reset(request: ApiRequest, data: JSONBody[PasswordReset]) -> Envelope[None]:

@@ -20,6 +20,7 @@ from carillon.users.domain.roles import Actor
 from carillon.users.loops import Changes
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.passwords import Argon2Passwords
+from carillon.users.providers.relying_party import RelyingParty
 from carillon.users.providers.signing_keys import SigningKey
 from carillon.users.providers.vault import Vault
 from carillon.users.settings import UsersSettings
@@ -37,6 +38,7 @@ from carillon.users.store.idempotency import IdempotencyKeys
 from carillon.users.store.lists import Lists
 from carillon.users.store.one_time_tokens import OneTimeTokens
 from carillon.users.store.opaque_tokens import OpaqueTokens
+from carillon.users.store.passkeys import Passkeys
 from carillon.users.store.passwords import PasswordStore
 from carillon.users.store.people import People
 from carillon.users.store.preferences import PreferencesStore
@@ -89,6 +91,8 @@ class Resources:
     second_factors: SecondFactors
     login_challenges: LoginChallenges
     vault: Vault
+    passkeys: Passkeys
+    relying_party: RelyingParty
 
 
 def resources(request: ApiRequest) -> Resources:

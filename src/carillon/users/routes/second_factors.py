@@ -83,7 +83,7 @@ class LoginFinished(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     errors=(401, 403, 429, 503), tag=TAG,
 )  # fmt: skip
 async def log_in_with_code(request: ApiRequest, data: JSONBody[LoginFinished]) -> Response[Envelope[AccessGranted]]:
-    here, proof = resources(request), _proof(data.code, data.recovery_code)
+    here, proof = resources(request), proof_of(data.code, data.recovery_code)
     headers = await counted(here, "logins", client_address(request), here.settings.logins_per_minute, strict=True)
     waiting = await waiting_login(data.challenge, challenges=here.login_challenges)
     account = account_key(waiting.email_key)
@@ -96,7 +96,7 @@ async def log_in_with_code(request: ApiRequest, data: JSONBody[LoginFinished]) -
             waiting,
             proof,
             challenges=here.login_challenges,
-            proving=_proving(here),
+            proving=proving_of(here),
             opening=opening(here),
             client=client_of(request),
         )
@@ -115,10 +115,12 @@ async def see(request: ApiRequest) -> Envelope[SecondFactor]:
 async def begin(request: ApiRequest, data: JSONBody[EnrolmentBegun]) -> Response[Envelope[Enrolment]]:
     here, caller = resources(request), request.auth.caller_id
     async with guessing_password(here, caller):
-        address = await enrolling.check_present_password(
+        owner = await enrolling.check_present_password(
             caller, data.current_password, owners=here.password_store, passwords=here.passwords
         )
-    begun = await enrolling.begin_enrolment(caller, address, enrolments=here.second_factors, proving=_proving(here))
+    begun = await enrolling.begin_enrolment(
+        caller, owner.email or "", enrolments=here.second_factors, proving=proving_of(here)
+    )
     return Response(Envelope(begun, "show a code of it to put it on"), status_code=201, headers=NO_STORE)
 
 
@@ -135,7 +137,7 @@ async def confirm(request: ApiRequest, data: JSONBody[CodeShown]) -> Response[En
             data.code,
             staying=own_session(request),
             enrolments=here.second_factors,
-            proving=_proving(here),
+            proving=proving_of(here),
             changed=here.changes.revoked,
         )
     return Response(Envelope(codes, "on: access tokens of before are void, renew them"), headers=NO_STORE)
@@ -146,9 +148,9 @@ async def confirm(request: ApiRequest, data: JSONBody[CodeShown]) -> Response[En
     errors=(404,), tag=TAG, strict=True,
 )  # fmt: skip
 async def renew(request: ApiRequest, data: JSONBody[FactorShown]) -> Response[Envelope[RecoveryCodes]]:
-    here, caller, proof = resources(request), request.auth.caller_id, _proof(data.code, data.recovery_code)
+    here, caller, proof = resources(request), request.auth.caller_id, proof_of(data.code, data.recovery_code)
     async with guessing_codes(here, caller):
-        codes = await enrolling.renew_codes(caller, proof, enrolments=here.second_factors, proving=_proving(here))
+        codes = await enrolling.renew_codes(caller, proof, enrolments=here.second_factors, proving=proving_of(here))
     return Response(Envelope(codes, "renewed"), headers=NO_STORE)
 
 
@@ -157,10 +159,10 @@ async def renew(request: ApiRequest, data: JSONBody[FactorShown]) -> Response[En
     body=True,
 )  # fmt: skip
 async def remove(request: ApiRequest, data: JSONBody[FactorShown]) -> Envelope[None]:
-    here, caller, proof = resources(request), request.auth.caller_id, _proof(data.code, data.recovery_code)
+    here, caller, proof = resources(request), request.auth.caller_id, proof_of(data.code, data.recovery_code)
     async with guessing_codes(here, caller):
         await enrolling.remove_factor(
-            caller, proof, enrolments=here.second_factors, proving=_proving(here), changed=here.changes
+            caller, proof, enrolments=here.second_factors, proving=proving_of(here), changed=here.changes
         )
     return Envelope(None, "off: the password alone opens the account")
 
@@ -181,14 +183,14 @@ async def take_away(request: ApiRequest, user_id: FromPath[UUID], if_match: IfMa
     return Envelope(None, "taken away")
 
 
-def _proof(code: str | None, recovery_code: str | None) -> Proof:
+def proof_of(code: str | None, recovery_code: str | None) -> Proof:
     """Raises Invalid."""
     if (code is None) == (recovery_code is None):
         raise invalid("code", "Send one of code and recovery_code.")
     return Proof(code, recovery_code)
 
 
-def _proving(here: Resources) -> Proving:
+def proving_of(here: Resources) -> Proving:
     return Proving(here.second_factors, here.vault)
 
 

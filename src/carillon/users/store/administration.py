@@ -27,8 +27,9 @@ SELECT $2, sha256(convert_to(email_key, 'UTF8')), 'erased' FROM users.users WHER
 ON CONFLICT (address_hash) DO NOTHING
 """
 OWNED = (
-    "devices", "login_challenges", "notification_preferences", "one_time_tokens", "personal_access_tokens",
-    "preference_changes", "recovery_codes", "second_factors", "sessions", "user_permissions", "user_roles",
+    "devices", "login_challenges", "notification_preferences", "one_time_tokens", "passkey_challenges", "passkeys",
+    "personal_access_tokens", "preference_changes", "recovery_codes", "second_factors", "sessions", "user_permissions",
+    "user_roles",
 )  # fmt: skip
 """The tables whose rows are a user's own, all of which go with the user."""
 _DROP = tuple(f"DELETE FROM users.{table} WHERE user_id = $1" for table in OWNED)  # noqa: S608 - made of constants

@@ -33,6 +33,8 @@ PARTS = {
         "id DESC",
     ),
     "second_factors": ("created_at, confirmed_at", "id DESC"),
+    "passkeys": ("id AS passkey_id, name, created_at, last_used_at", "id DESC"),
+    "passkey_challenges": ("created_at, expires_at", "id DESC"),
     "recovery_codes": ("created_at, used_at", "id DESC"),
     "login_challenges": ("created_at, expires_at", "id DESC"),
     "one_time_tokens": ("purpose, email, created_at, expires_at, used_at", "id DESC"),

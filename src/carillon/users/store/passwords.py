@@ -19,10 +19,13 @@ _SET = """
 UPDATE users.users SET password_hash = $2, password_changed_at = now(), pending_email = NULL WHERE id = $1
 """
 _VERIFIED = "UPDATE users.users SET email_verified_at = coalesce(email_verified_at, now()) WHERE id = $1"
-_REVOKE_TOKENS = """
+_REVOKE_TOKENS = (
+    """
 UPDATE users.personal_access_tokens SET revoked_at = now()
 WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > now()
-"""
+""",
+    "DELETE FROM users.passkeys WHERE user_id = $1",
+)
 _END_SESSIONS = """
 UPDATE users.sessions SET revoked_at = now(), revoked_reason = $2
 WHERE user_id = $1 AND revoked_at IS NULL AND id IS DISTINCT FROM $3
@@ -32,6 +35,7 @@ WHERE user_id = $1 AND revoked_at IS NULL AND id IS DISTINCT FROM $3
 _OF_STRANGERS = (
     "UPDATE users.personal_access_tokens SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL",
     "DELETE FROM users.devices WHERE user_id = $1",
+    "DELETE FROM users.passkeys WHERE user_id = $1",
 )
 
 
@@ -81,7 +85,8 @@ class PasswordStore:
                 for statement in _OF_STRANGERS:
                     await connection.execute(statement, used.user_id)
             if revoke_tokens:
-                await connection.execute(_REVOKE_TOKENS, used.user_id)
+                for statement in _REVOKE_TOKENS:
+                    await connection.execute(statement, used.user_id)
             await put_mail(connection, notice)
             return True
 

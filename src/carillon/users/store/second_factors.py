@@ -19,7 +19,7 @@ FROM users.second_factors f WHERE user_id = $1 AND confirmed_at IS NOT NULL
 # A new one in the place of one that was never confirmed.
 _BEGIN = """
 INSERT INTO users.second_factors AS f (id, user_id, secret)
-SELECT $1, id, $3 FROM users.users WHERE id = $2 AND status = 'active'
+SELECT $1, u.id, $3 FROM (SELECT id FROM users.users WHERE id = $2 AND status = 'active' FOR SHARE) u
 ON CONFLICT (user_id) DO UPDATE
 SET id = excluded.id, secret = excluded.secret, created_at = now(), failures = 0, retry_at = now()
 WHERE f.confirmed_at IS NULL
