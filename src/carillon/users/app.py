@@ -67,30 +67,8 @@ from carillon.users.routes import (
 from carillon.users.routes import passwords as password_routes
 from carillon.users.routes.resources import Resources
 from carillon.users.settings import UsersSettings
-from carillon.users.store.account_mail import AccountMails
-from carillon.users.store.addresses import Addresses
-from carillon.users.store.administration import Administration
-from carillon.users.store.applications import Applications
-from carillon.users.store.categories import Categories
-from carillon.users.store.consent import ConsentHistory
-from carillon.users.store.credentials import Credentials
-from carillon.users.store.devices import Devices
-from carillon.users.store.exports import Exports
 from carillon.users.store.foundation import Foundation
-from carillon.users.store.grants import GrantsStore
-from carillon.users.store.idempotency import IdempotencyKeys
-from carillon.users.store.lists import Lists
-from carillon.users.store.one_time_tokens import OneTimeTokens
-from carillon.users.store.opaque_tokens import OpaqueTokens
-from carillon.users.store.outbox import Outbox
-from carillon.users.store.passkeys import Passkeys
-from carillon.users.store.passwords import PasswordStore
-from carillon.users.store.people import People
-from carillon.users.store.preferences import PreferencesStore
-from carillon.users.store.profiles import Profiles
-from carillon.users.store.second_factors import LoginChallenges, SecondFactors
-from carillon.users.store.sessions import Sessions
-from carillon.users.store.suppressions import Suppressions
+from carillon.users.store.stores import Stores
 
 NAME = "users"
 PATHS = (
@@ -188,10 +166,10 @@ async def _open(settings: UsersSettings) -> AsyncIterator[Running]:
         open_limits(settings.redis_url, prefix=f"carillon:{NAME}:") as limits,
         open_shared_people(settings.redis_url) as shared,
     ):
-        here = _resources(settings, database, _Outside(keys, vault, passwords, limits, shared))
+        here = _resources(settings, Stores(database), _Outside(keys, vault, passwords, limits, shared))
         yield _running(here, database, broker, token)
         await here.look_ups.drain()
-        await here.used.flush(here.tokens)
+        await here.used.flush(here.stores.opaque_tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,72 +183,41 @@ class _Outside:
     shared: SharedPeople | None
 
 
-def _resources(settings: UsersSettings, database: Database, outside: _Outside) -> Resources:
-    store = PreferencesStore(database)
-    rules = Categories(database)
-    look_ups = _look_ups(settings, store, rules, outside.shared)
-    credentials, sessions, revocations = Credentials(database), Sessions(database), Revocations()
+def _resources(settings: UsersSettings, stores: Stores, outside: _Outside) -> Resources:
+    look_ups = LookUps(
+        stores.preferences,
+        stores.categories,
+        fresh_seconds=settings.cache_seconds,
+        stale_seconds=settings.cache_stale_seconds,
+        fills=settings.cache_fills,
+        shared=outside.shared,
+    )
     access_tokens = AccessTokens(outside.keys.keys(), seconds=settings.access_token_seconds, clock=time.time)
-    used = TokensUsed()
-    identify = Identification(credentials, sessions, access_tokens, void=revocations.void, used=used)
+    revocations, used = Revocations(), TokensUsed()
+    identify = Identification(stores.credentials, stores.sessions, access_tokens, void=revocations.void, used=used)
     remembered = RememberedTokens(identify, service=NAME, seconds=settings.remembered_token_seconds)
     revocations.guard(remembered)
     return Resources(
         settings=settings,
-        people=People(database),
-        profiles=Profiles(database),
-        preferences=store,
-        consent=ConsentHistory(database),
-        categories=rules,
-        devices=Devices(database),
-        credentials=credentials,
-        grants=GrantsStore(database),
-        idempotency_keys=IdempotencyKeys(database),
-        administration=Administration(database),
-        exports=Exports(database),
-        lists=Lists(database),
-        suppressions=Suppressions(database),
+        stores=stores,
         look_ups=look_ups,
         changes=Changes(look_ups, remembered),
         passwords=outside.passwords,
-        password_store=PasswordStore(database),
-        one_time_tokens=OneTimeTokens(database),
-        account_mails=AccountMails(database),
-        addresses=Addresses(database),
         access_tokens=access_tokens,
         limits=outside.limits,
         identify=identify,
         remembered=remembered,
         revocations=revocations,
-        sessions=sessions,
-        tokens=OpaqueTokens(database),
         used=used,
         keys=outside.keys,
-        applications=Applications(database),
-        second_factors=SecondFactors(database),
-        login_challenges=LoginChallenges(database),
         vault=outside.vault,
-        passkeys=Passkeys(database),
         relying_party=RelyingParty(settings.public_url),
     )
 
 
-def _look_ups(
-    settings: UsersSettings, store: PreferencesStore, rules: Categories, shared: SharedPeople | None
-) -> LookUps:
-    return LookUps(
-        store,
-        rules,
-        fresh_seconds=settings.cache_seconds,
-        stale_seconds=settings.cache_stale_seconds,
-        fills=settings.cache_fills,
-        shared=shared,
-    )
-
-
 def _running(here: Resources, database: Database, broker: Broker, token: str) -> Running:
+    stores, settings, per_minute = here.stores, here.settings, here.settings.requests_per_minute
     checks = _checks(database, broker, here.limits)
-    per_minute = here.settings.requests_per_minute
     shortcut = preferences.preferences_shortcut(here.look_ups, here.remembered, counted=per_minute > 0)
     app = build_app(
         NAME,
@@ -282,17 +229,17 @@ def _running(here: Resources, database: Database, broker: Broker, token: str) ->
         checks=checks,
         title="Carillon users",
         limit=CallerLimit(here.limits, per_minute) if per_minute else None,
-        trusted_proxies=_proxies(here.settings),
+        trusted_proxies=_proxies(settings),
     )
     loops = {
-        "announce": partial(announce, Outbox(database), broker, here.changes),
-        "note_used": partial(note_used, here.used, here.tokens),
+        "announce": partial(announce, stores.outbox, broker, here.changes),
+        "note_used": partial(note_used, here.used, stores.opaque_tokens),
         "watch_keys": partial(watch_keys, here.keys, here.access_tokens),
-        "tidy": partial(tidy, here.sessions, here.idempotency_keys),
-        "tidy_tokens": partial(tidy_tokens, here.one_time_tokens),
-        "tidy_logins": partial(tidy_logins, here.login_challenges, here.passkeys),
+        "tidy": partial(tidy, stores.sessions, stores.idempotency_keys),
+        "tidy_tokens": partial(tidy_tokens, stores.one_time_tokens),
+        "tidy_logins": partial(tidy_logins, stores.login_challenges, stores.passkeys),
         "mail": partial(
-            mail, here.account_mails, here.one_time_tokens, _terms(here.settings), here.settings.gateway_url, token
+            mail, stores.account_mails, stores.one_time_tokens, _terms(settings), settings.gateway_url, token
         ),
         "listen": partial(listen, broker, here.look_ups, here.revocations),
     }

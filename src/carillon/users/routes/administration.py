@@ -53,7 +53,7 @@ async def list_users(
 ) -> Answer[Envelope[Sequence[User]]]:
     search = Search(status=status, email=None if email is None else email_key(email), name=name, role=role)
     asked = wanted(list_name("users", search), page=page, limit=limit, cursor=cursor)
-    found, total = await resources(request).lists.people(search, asked)
+    found, total = await resources(request).stores.lists.people(search, asked)
     return page_answer(request, found, asked=asked, total=total, key=lambda user: user.user_id)
 
 
@@ -71,7 +71,7 @@ async def list_audit_events(
 ) -> Answer[Envelope[Sequence[AuditEvent]]]:
     search = AuditSearch(subject_id, actor_id, action, _moment("since", since), _moment("until", until))
     asked = wanted(list_name("audit_events", search), page=page, limit=limit, cursor=cursor)
-    found, total = await resources(request).lists.audit_events(search, asked)
+    found, total = await resources(request).stores.lists.audit_events(search, asked)
     return page_answer(request, found, asked=asked, total=total, key=lambda event: event.event_id)
 
 
@@ -87,7 +87,7 @@ async def suspend_user(
         data.reason.strip(),
         expected=expected_versions(if_match),
         by=granter(request),
-        registry=here.administration,
+        registry=here.stores.administration,
         changed=here.changes.revoked,
     )
     return Answer(Envelope(user, "suspended"), headers=etag(user.version))
@@ -104,7 +104,7 @@ async def restore_user(
         user_id,
         expected=expected_versions(if_match),
         by=granter(request),
-        registry=here.administration,
+        registry=here.stores.administration,
         changed=here.changes.revoked,
     )
     return Answer(Envelope(user, "restored"), headers=etag(user.version))
@@ -120,7 +120,7 @@ async def erase_user(request: ApiRequest, user_id: FromPath[UUID], if_match: IfM
         user_id,
         expected=expected_versions(if_match),
         by=granter(request),
-        registry=here.administration,
+        registry=here.stores.administration,
         changed=here.changes.revoked,
     )
     return Envelope(None, "erased")
@@ -137,7 +137,7 @@ async def erase_user(request: ApiRequest, user_id: FromPath[UUID], if_match: IfM
 )
 async def export_user(request: ApiRequest, user_id: FromPath[UUID]) -> Answer[Envelope[dict[str, Any]]]:
     administering.check_person(user_id, request.auth, permission=READ)
-    held = await resources(request).exports.export(user_id, actor_id=request.auth.caller_id)
+    held = await resources(request).stores.exports.export(user_id, actor_id=request.auth.caller_id)
     if held is None:
         raise UnknownUser
     headers = {"Content-Disposition": f'attachment; filename="user-{user_id}.json"', "Cache-Control": "no-store"}

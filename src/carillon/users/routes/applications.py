@@ -72,7 +72,7 @@ class ApplicationSeen(msgspec.Struct, frozen=True, kw_only=True):
 
 @endpoint("GET", "/applications", needs=READ_APPLICATIONS, says="Applications, the newest first", tag=TAG, strict=True)
 async def list_applications(request: ApiRequest, page: Page = 1, limit: Limit = 20) -> Envelope[Sequence[Application]]:
-    found, total = await resources(request).applications.page(limit=limit, offset=(page - 1) * limit)
+    found, total = await resources(request).stores.applications.page(limit=limit, offset=(page - 1) * limit)
     return page_of(found, total=total, limit=limit, page=page)
 
 
@@ -85,7 +85,7 @@ async def post_application(
     request: ApiRequest, data: JSONBody[ApplicationWanted], idempotency_key: IdempotencyKey = None
 ) -> Answer[Envelope[Application]]:
     by = minter(request, once_of(request, idempotency_key, data, makes="application"))
-    applications = resources(request).applications
+    applications = resources(request).stores.applications
     made, new = await make_application(data.name.strip(), data.permissions, by=by, applications=applications)
     if not new:
         return Answer(Envelope(made, "made before"), status_code=200, headers=REPLAYED)
@@ -97,10 +97,12 @@ async def post_application(
 )
 async def one_application(request: ApiRequest, application_id: FromPath[UUID]) -> Envelope[ApplicationSeen]:
     here = resources(request)
-    found = await here.applications.application(application_id)
+    found = await here.stores.applications.application(application_id)
     if found is None:
         raise UnknownApplication
-    tokens, _ = await here.tokens.tokens(owner="application", owner_id=application_id, limit=MOST_TOKENS, offset=0)
+    tokens, _ = await here.stores.opaque_tokens.tokens(
+        owner="application", owner_id=application_id, limit=MOST_TOKENS, offset=0
+    )
     seen = ApplicationSeen(
         application_id=found.application_id,
         name=found.name,
@@ -119,7 +121,7 @@ async def one_application(request: ApiRequest, application_id: FromPath[UUID]) -
 async def delete_application(request: ApiRequest, application_id: FromPath[UUID]) -> Envelope[Application]:
     here = resources(request)
     disabled = await disable_application(
-        application_id, by=minter(request), applications=here.applications, changed=here.changes.revoked
+        application_id, by=minter(request), applications=here.stores.applications, changed=here.changes.revoked
     )
     return Envelope(disabled, "disabled")
 
@@ -138,7 +140,9 @@ async def post_application_token(
     here = resources(request)
     by = minter(request, once_of(request, idempotency_key, data, makes=f"token of {application_id}"))
     wish = Wish(data.name.strip(), data.abilities or (), data.expires_in_days)
-    minted = await mint_for_application(application_id, wish, by=by, tokens=here.tokens, applications=here.applications)
+    minted = await mint_for_application(
+        application_id, wish, by=by, tokens=here.stores.opaque_tokens, applications=here.stores.applications
+    )
     return shown(minted)
 
 
@@ -154,8 +158,8 @@ async def delete_application_token(
         application_id,
         token_id,
         by=minter(request),
-        tokens=here.tokens,
-        applications=here.applications,
+        tokens=here.stores.opaque_tokens,
+        applications=here.stores.applications,
         changed=here.changes.revoked,
     )
     return Envelope(None, "revoked")

@@ -100,7 +100,7 @@ async def register_user(
     caller = account_key(data.email)
     once = once_of(request, idempotency_key, data, makes="user", without=("password",), caller=caller)
     user, new = await register_once(
-        joining, once, people=here.people, passwords=here.passwords, mode=here.settings.registration,
+        joining, once, people=here.stores.people, passwords=here.passwords, mode=here.settings.registration,
         to_verify=here.settings.verify_addresses,
     )  # fmt: skip
     if not new:
@@ -119,9 +119,9 @@ async def log_in(request: ApiRequest, data: JSONBody[Login]) -> Response[Envelop
         signed = await sign_in(
             data.email,
             data.password,
-            accounts=here.credentials,
+            accounts=here.stores.credentials,
             passwords=here.passwords,
-            challenges=here.login_challenges,
+            challenges=here.stores.login_challenges,
             opening=opening(here),
             client=client_of(request),
         )

@@ -42,7 +42,7 @@ class CategoryGiven(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 @endpoint("GET", "/categories", needs=SIGNED_IN, says="Every category there is", errors=(503,), tag=TAG)
 async def list_categories(request: ApiRequest) -> Envelope[Sequence[Category]]:
-    return Envelope(await resources(request).categories.everything())
+    return Envelope(await resources(request).stores.categories.everything())
 
 
 @endpoint(
@@ -58,7 +58,7 @@ async def replace_category(
     kept, made = await put_category(
         CategoryWanted(code=code, **msgspec.structs.asdict(data)),
         actor_id=request.auth.caller_id,
-        keeper=here.categories,
+        keeper=here.stores.categories,
         told=here.changes.announce_soon,
         expected=expected_versions(if_match),
     )
@@ -72,7 +72,9 @@ async def replace_category(
 )  # fmt: skip
 async def remove_category(request: ApiRequest, code: Code) -> Envelope[None]:
     here = resources(request)
-    await drop_category(code, actor_id=request.auth.caller_id, keeper=here.categories, told=here.changes.announce_soon)
+    await drop_category(
+        code, actor_id=request.auth.caller_id, keeper=here.stores.categories, told=here.changes.announce_soon
+    )
     return Envelope(None, "dropped")
 
 

@@ -68,7 +68,7 @@ class DeviceMarked(msgspec.Struct, frozen=True):
 @endpoint("GET", _DEVICES, needs=self_or(READ), says="All devices of a user", errors=(404,), tag=TAG)
 async def read_devices(request: ApiRequest, user_id: FromPath[UUID]) -> Envelope[Sequence[KnownDevice]]:
     here, caller = resources(request), request.auth
-    found = await list_devices(user_id, seen_by=caller.caller_id, sees_all=caller.may(READ), keeper=here.devices)
+    found = await list_devices(user_id, seen_by=caller.caller_id, sees_all=caller.may(READ), keeper=here.stores.devices)
     return page_of(found, total=len(found), limit=MOST_DEVICES, page=1)
 
 
@@ -77,7 +77,7 @@ async def read_device(request: ApiRequest, user_id: FromPath[UUID], device_id: F
     here, caller = resources(request), request.auth
     sees_all = caller.may(READ)
     return Envelope(
-        await one_device(user_id, device_id, seen_by=caller.caller_id, sees_all=sees_all, keeper=here.devices)
+        await one_device(user_id, device_id, seen_by=caller.caller_id, sees_all=sees_all, keeper=here.stores.devices)
     )
 
 
@@ -91,7 +91,9 @@ async def post_device(
 ) -> Response[Envelope[KnownDevice]]:
     here = resources(request)
     device = new_device(data.platform, data.token, name=(data.name or "").strip(), keys=data.keys)
-    kept, new = await register_device(user_id, device, by=actor(request), keeper=here.devices, changed=here.changes)
+    kept, new = await register_device(
+        user_id, device, by=actor(request), keeper=here.stores.devices, changed=here.changes
+    )
     return Response(Envelope(kept, "registered" if new else "changed"), status_code=201 if new else 200)
 
 
@@ -100,7 +102,9 @@ async def delete_device(
     request: ApiRequest, user_id: FromPath[UUID], device_id: FromPath[UUID]
 ) -> Envelope[KnownDevice]:
     here = resources(request)
-    removed = await remove_device(user_id, device_id, by=actor(request), keeper=here.devices, changed=here.changes)
+    removed = await remove_device(
+        user_id, device_id, by=actor(request), keeper=here.stores.devices, changed=here.changes
+    )
     return Envelope(removed, "removed")
 
 
@@ -110,8 +114,8 @@ async def delete_device(
 )  # fmt: skip
 async def put_token(request: ApiRequest, user_id: FromPath[UUID], data: JSONBody[PushTokenGiven]) -> Envelope[User]:
     here, by = resources(request), actor(request)
-    await put_push_token(user_id, data.push_token, by=by, keeper=here.devices, changed=here.changes)
-    user = await here.people.user(user_id, seen_by=by.actor_id, sees_all=by.anyone)
+    await put_push_token(user_id, data.push_token, by=by, keeper=here.stores.devices, changed=here.changes)
+    user = await here.stores.people.user(user_id, seen_by=by.actor_id, sees_all=by.anyone)
     if user is None:
         raise UnknownUser
     return Envelope(user, "changed")
@@ -120,7 +124,9 @@ async def put_token(request: ApiRequest, user_id: FromPath[UUID], data: JSONBody
 @endpoint("POST", "/users/devices/invalid", needs="devices:invalidate", says="Tell of a dead device token", tag=TAG)
 async def device_gone(request: ApiRequest, data: JSONBody[DeviceGone]) -> Envelope[DeviceMarked]:
     here = resources(request)
-    marked = await mark_device_gone(data, actor_id=request.auth.caller_id, keeper=here.devices, changed=here.changes)
+    marked = await mark_device_gone(
+        data, actor_id=request.auth.caller_id, keeper=here.stores.devices, changed=here.changes
+    )
     return Envelope(DeviceMarked(marked))
 
 

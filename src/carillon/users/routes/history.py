@@ -29,7 +29,7 @@ async def read_history(
     page: Annotated[int, QueryParameter(ge=1, le=10_000)] = 1,
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
 ) -> Envelope[Sequence[PreferenceChange]]:
-    caller, store = request.auth, resources(request).consent
+    caller, store = request.auth, resources(request).stores.consent
     changes, total = await store.page(
         user_id, seen_by=caller.caller_id, sees_all=caller.may(READ), limit=limit, offset=(page - 1) * limit
     )
@@ -51,7 +51,9 @@ async def preferences_then(request: ApiRequest, user_id: UUID, as_of: str) -> Pr
     if at < _EARLIEST:
         raise UnknownThen
     caller = request.auth
-    found = await resources(request).consent.as_of(user_id, at, seen_by=caller.caller_id, sees_all=caller.may(READ))
+    found = await resources(request).stores.consent.as_of(
+        user_id, at, seen_by=caller.caller_id, sees_all=caller.may(READ)
+    )
     if found is None:
         raise UnknownThen
     return found

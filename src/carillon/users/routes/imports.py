@@ -15,7 +15,7 @@ from carillon.users.routes.resources import TAG, resources
     needs="users:import", says="Import up to 500 users, each with an outcome of its own", tag=TAG, strict=True,
 )  # fmt: skip
 async def take_in(request: ApiRequest, data: JSONBody[UsersToImport]) -> Envelope[ImportReport]:
-    results = await import_users(data.users, people=resources(request).people, actor_id=request.auth.caller_id)
+    results = await import_users(data.users, people=resources(request).stores.people, actor_id=request.auth.caller_id)
     return Envelope(ImportReport(results))
 
 

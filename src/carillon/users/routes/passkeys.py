@@ -125,10 +125,12 @@ async def begin(request: ApiRequest, data: JSONBody[PasskeyBegun]) -> Response[E
     proof = None if data.code is data.recovery_code is None else proof_of(data.code, data.recovery_code)
     async with guessing_password(here, caller):
         owner = await check_present_password(
-            caller, data.current_password, owners=here.password_store, passwords=here.passwords
+            caller, data.current_password, owners=here.stores.passwords, passwords=here.passwords
         )
     async with guessing_codes(here, caller):
-        await using_passkeys.check_second_factor(caller, proof, factors=here.second_factors, proving=proving_of(here))
+        await using_passkeys.check_second_factor(
+            caller, proof, factors=here.stores.second_factors, proving=proving_of(here)
+        )
     ceremony = await using_passkeys.begin_registration(caller, owner, ceremonies=_ceremonies(here))
     return Response(Envelope(ceremony), headers=NO_STORE)
 
@@ -147,7 +149,7 @@ async def add(request: ApiRequest, data: JSONBody[PasskeyToAdd]) -> Envelope[Pas
 
 @endpoint("GET", "/auth/passkeys", needs=LOGGED_IN, says="One's own passkeys, the newest first", tag=TAG, strict=True)
 async def see(request: ApiRequest) -> Envelope[Sequence[Passkey]]:
-    found = await resources(request).passkeys.passkeys(request.auth.caller_id)
+    found = await resources(request).stores.passkeys.passkeys(request.auth.caller_id)
     return page_of(found, total=len(found), limit=MOST_PASSKEYS, page=1)
 
 
@@ -156,7 +158,7 @@ async def see(request: ApiRequest) -> Envelope[Sequence[Passkey]]:
     strict=True,
 )  # fmt: skip
 async def remove(request: ApiRequest, passkey_id: FromPath[UUID]) -> Envelope[None]:
-    await using_passkeys.remove(request.auth.caller_id, passkey_id, passkeys=resources(request).passkeys)
+    await using_passkeys.remove(request.auth.caller_id, passkey_id, passkeys=resources(request).stores.passkeys)
     return Envelope(None, "removed")
 
 
@@ -192,7 +194,7 @@ async def _counted(here: Resources, request: ApiRequest) -> dict[str, str]:
 
 
 def _ceremonies(here: Resources) -> Ceremonies:
-    return Ceremonies(here.passkeys, here.relying_party)
+    return Ceremonies(here.stores.passkeys, here.relying_party)
 
 
 HANDLERS = [begin, add, see, remove, begin_login, log_in]

@@ -81,7 +81,7 @@ async def change(request: ApiRequest, data: JSONBody[PasswordChange]) -> Envelop
 async def forgot(request: ApiRequest, data: JSONBody[PasswordForgotten]) -> Response[Envelope[None]]:
     here = resources(request)
     headers = await counted_mails(here, client_address(request), account_key(data.email))
-    await ask_for_reset(data.email, asking=here.account_mails)
+    await ask_for_reset(data.email, asking=here.stores.account_mails)
     return Response(
         Envelope(None, "if there is such an account, a mail is on its way"), status_code=202, headers=headers
     )
@@ -106,7 +106,7 @@ async def reset(request: ApiRequest, data: JSONBody[PasswordReset]) -> Envelope[
 async def verify(request: ApiRequest, data: JSONBody[EmailVerification]) -> Envelope[None]:
     here = resources(request)
     await _counted_tokens(here, request)
-    await verify_email(data.token, verifying=here.one_time_tokens, changed=here.changes)
+    await verify_email(data.token, verifying=here.stores.one_time_tokens, changed=here.changes)
     return Envelope(None, "confirmed")
 
 
@@ -118,7 +118,7 @@ async def verify(request: ApiRequest, data: JSONBody[EmailVerification]) -> Enve
 async def ask_again(request: ApiRequest) -> Response[Envelope[None]]:
     here, caller = resources(request), request.auth.caller_id
     headers = await counted_mails(here, client_address(request), str(caller))
-    await ask_for_verification(caller, asking=here.account_mails)
+    await ask_for_verification(caller, asking=here.stores.account_mails)
     return Response(
         Envelope(None, "if there is something to confirm, a mail is on its way"), status_code=202, headers=headers
     )
@@ -141,7 +141,11 @@ async def _counted_tokens(here: Resources, request: ApiRequest) -> None:
 
 def recovery_of(here: Resources) -> Recovery:
     return Recovery(
-        here.password_store, here.one_time_tokens, here.passwords, here.settings.public_url, here.changes.revoked
+        here.stores.passwords,
+        here.stores.one_time_tokens,
+        here.passwords,
+        here.settings.public_url,
+        here.changes.revoked,
     )
 
 

@@ -57,8 +57,8 @@ async def put_contact(
     user, became = await ensure_contact_once(
         joining.ContactWanted(data.email, data.name, data.attributes or {}, data.locale),
         once_of(request, idempotency_key, data, makes="contact"),
-        people=here.people,
-        keys=here.idempotency_keys,
+        people=here.stores.people,
+        keys=here.stores.idempotency_keys,
         actor_id=request.auth.caller_id,
     )
     headers = REPLAYED if became == "made before" else {}
@@ -67,7 +67,7 @@ async def put_contact(
 
 async def _seen(request: ApiRequest, user_id: UUID) -> Answer[Envelope[User]]:
     caller = request.auth
-    user = await resources(request).people.user(user_id, seen_by=caller.caller_id, sees_all=caller.may(READ))
+    user = await resources(request).stores.people.user(user_id, seen_by=caller.caller_id, sees_all=caller.may(READ))
     if user is None:
         raise UnknownUser
     return Answer(Envelope(user), headers=etag(user.version))

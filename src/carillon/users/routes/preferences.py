@@ -162,7 +162,7 @@ async def _changed(
         user_id,
         change,
         by=actor(request),
-        keeper=here.preferences,
+        keeper=here.stores.preferences,
         changed=here.changes,
         expected=expected_versions(if_match),
     )

@@ -70,13 +70,13 @@ async def patch_user(
             await _shown_to_be_the_owner(request, data)
         await counted_mails(here, client_address(request), str(by.actor_id))
         user = await change_email(
-            user_id, wanted, expected=expected, by=by, keeper=here.addresses, public_url=here.settings.public_url,
-            changed=here.changes,
+            user_id, wanted, expected=expected, by=by, keeper=here.stores.addresses,
+            public_url=here.settings.public_url, changed=here.changes,
         )  # fmt: skip
         expected = None
     if wanted is None or patch.fields:
         user = await change_profile(
-            user_id, patch, expected=expected, by=by, keeper=here.profiles, changed=here.changes
+            user_id, patch, expected=expected, by=by, keeper=here.stores.profiles, changed=here.changes
         )
     return Answer(Envelope(user, "changed"), headers=etag(user.version))
 

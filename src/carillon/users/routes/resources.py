@@ -24,28 +24,7 @@ from carillon.users.providers.relying_party import RelyingParty
 from carillon.users.providers.signing_keys import SigningKey
 from carillon.users.providers.vault import Vault
 from carillon.users.settings import UsersSettings
-from carillon.users.store.account_mail import AccountMails
-from carillon.users.store.addresses import Addresses
-from carillon.users.store.administration import Administration
-from carillon.users.store.applications import Applications
-from carillon.users.store.categories import Categories
-from carillon.users.store.consent import ConsentHistory
-from carillon.users.store.credentials import Credentials
-from carillon.users.store.devices import Devices
-from carillon.users.store.exports import Exports
-from carillon.users.store.grants import GrantsStore
-from carillon.users.store.idempotency import IdempotencyKeys
-from carillon.users.store.lists import Lists
-from carillon.users.store.one_time_tokens import OneTimeTokens
-from carillon.users.store.opaque_tokens import OpaqueTokens
-from carillon.users.store.passkeys import Passkeys
-from carillon.users.store.passwords import PasswordStore
-from carillon.users.store.people import People
-from carillon.users.store.preferences import PreferencesStore
-from carillon.users.store.profiles import Profiles
-from carillon.users.store.second_factors import LoginChallenges, SecondFactors
-from carillon.users.store.sessions import Sessions
-from carillon.users.store.suppressions import Suppressions
+from carillon.users.store.stores import Stores
 
 TAG: Final = "users"
 READ: Final = "users:read"
@@ -58,40 +37,18 @@ class Resources:
     """Everything that is open while the service runs."""
 
     settings: UsersSettings
-    people: People
-    profiles: Profiles
-    preferences: PreferencesStore
-    consent: ConsentHistory
-    categories: Categories
-    devices: Devices
-    credentials: Credentials
-    grants: GrantsStore
-    idempotency_keys: IdempotencyKeys
-    administration: Administration
-    exports: Exports
-    lists: Lists
-    suppressions: Suppressions
+    stores: Stores
     look_ups: LookUps
     changes: Changes
     passwords: Argon2Passwords
-    password_store: PasswordStore
-    one_time_tokens: OneTimeTokens
-    account_mails: AccountMails
-    addresses: Addresses
     access_tokens: AccessTokens
     limits: Limits
     identify: Identification
     remembered: RememberedTokens
     revocations: Revocations
-    sessions: Sessions
-    tokens: OpaqueTokens
     used: TokensUsed
     keys: KeyFile[SigningKey]
-    applications: Applications
-    second_factors: SecondFactors
-    login_challenges: LoginChallenges
     vault: Vault
-    passkeys: Passkeys
     relying_party: RelyingParty
 
 

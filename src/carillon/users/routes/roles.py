@@ -93,12 +93,12 @@ _PERMISSIONS_OF_USER = "/users/{user_id:uuid}/permissions"
 
 @endpoint("GET", "/permissions", needs=READ_ROLES, says="All permissions there are", tag=TAG)
 async def list_permissions(request: ApiRequest) -> Envelope[Sequence[Permission]]:
-    return _whole(await resources(request).grants.permissions())
+    return _whole(await resources(request).stores.grants.permissions())
 
 
 @endpoint("GET", "/roles", needs=READ_ROLES, says="All roles, by name", tag=TAG)
 async def list_roles(request: ApiRequest) -> Envelope[Sequence[Role]]:
-    return _whole(await resources(request).grants.roles())
+    return _whole(await resources(request).stores.grants.roles())
 
 
 @endpoint(
@@ -114,7 +114,7 @@ async def make_role(
         data.description.strip(),
         data.permissions,
         by=granter(request),
-        ledger=resources(request).grants,
+        ledger=resources(request).stores.grants,
         once=once_of(request, idempotency_key, data, makes="role"),
     )
     if not new:
@@ -124,7 +124,7 @@ async def make_role(
 
 @endpoint("GET", _ROLE, needs=READ_ROLES, says="One role", errors=(404,), tag=TAG)
 async def one_role(request: ApiRequest, role_id: FromPath[UUID]) -> Answer[Envelope[Role]]:
-    role = await resources(request).grants.role(role_id)
+    role = await resources(request).stores.grants.role(role_id)
     if role is None:
         raise UnknownRole
     return Answer(Envelope(role), headers=etag(role.version))
@@ -141,7 +141,7 @@ async def patch_role(
         RoleChange(data.name, description, data.permissions),
         expected=expected_versions(if_match),
         by=granter(request),
-        ledger=here.grants,
+        ledger=here.stores.grants,
         changed=here.changes.revoked,
     )
     return Answer(Envelope(role, "changed"), headers=etag(role.version))
@@ -154,7 +154,7 @@ async def delete_role(request: ApiRequest, role_id: FromPath[UUID], if_match: If
         role_id,
         expected=expected_versions(if_match),
         by=granter(request),
-        ledger=here.grants,
+        ledger=here.stores.grants,
         changed=here.changes.revoked,
     )
     return Envelope(role, "deleted, and taken from all who had it")
@@ -165,7 +165,7 @@ async def delete_role(request: ApiRequest, role_id: FromPath[UUID], if_match: If
     needs=READ_ROLES, says="What a user may do: by roles, directly, in all", errors=(404,), tag=TAG,
 )  # fmt: skip
 async def grants_of_user(request: ApiRequest, user_id: FromPath[UUID]) -> Answer[Envelope[Grants]]:
-    grants = await resources(request).grants.grants(user_id)
+    grants = await resources(request).stores.grants.grants(user_id)
     if grants is None:
         raise UnknownUser
     return Answer(Envelope(grants), headers=etag(grants.version))
@@ -189,7 +189,7 @@ async def put_roles(
         frozenset(data.roles),
         expected=expected_versions(if_match),
         by=granter(request),
-        ledger=here.grants,
+        ledger=here.stores.grants,
         changed=here.changes.revoked,
     )
     return Answer(Envelope(grants, "replaced"), headers=etag(grants.version))
@@ -208,7 +208,7 @@ async def put_permissions(
         frozenset(data.permissions),
         expected=expected_versions(if_match),
         by=granter(request),
-        ledger=here.grants,
+        ledger=here.stores.grants,
         changed=here.changes.revoked,
     )
     return Answer(Envelope(grants, "replaced"), headers=etag(grants.version))

@@ -85,7 +85,7 @@ class LoginFinished(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 async def log_in_with_code(request: ApiRequest, data: JSONBody[LoginFinished]) -> Response[Envelope[AccessGranted]]:
     here, proof = resources(request), proof_of(data.code, data.recovery_code)
     headers = await counted(here, "logins", client_address(request), here.settings.logins_per_minute, strict=True)
-    waiting = await waiting_login(data.challenge, challenges=here.login_challenges)
+    waiting = await waiting_login(data.challenge, challenges=here.stores.login_challenges)
     account = account_key(waiting.email_key)
     async with (
         guessing_codes(here, waiting.account.user_id),
@@ -95,7 +95,7 @@ async def log_in_with_code(request: ApiRequest, data: JSONBody[LoginFinished]) -
             data.challenge,
             waiting,
             proof,
-            challenges=here.login_challenges,
+            challenges=here.stores.login_challenges,
             proving=proving_of(here),
             opening=opening(here),
             client=client_of(request),
@@ -105,7 +105,7 @@ async def log_in_with_code(request: ApiRequest, data: JSONBody[LoginFinished]) -
 
 @endpoint("GET", "/auth/totp", needs=LOGGED_IN, says="Whether one's logins need a code", tag=TAG, strict=True)
 async def see(request: ApiRequest) -> Envelope[SecondFactor]:
-    return Envelope(await resources(request).second_factors.state(request.auth.caller_id))
+    return Envelope(await resources(request).stores.second_factors.state(request.auth.caller_id))
 
 
 @endpoint(
@@ -116,10 +116,10 @@ async def begin(request: ApiRequest, data: JSONBody[EnrolmentBegun]) -> Response
     here, caller = resources(request), request.auth.caller_id
     async with guessing_password(here, caller):
         owner = await enrolling.check_present_password(
-            caller, data.current_password, owners=here.password_store, passwords=here.passwords
+            caller, data.current_password, owners=here.stores.passwords, passwords=here.passwords
         )
     begun = await enrolling.begin_enrolment(
-        caller, owner.email or "", enrolments=here.second_factors, proving=proving_of(here)
+        caller, owner.email or "", enrolments=here.stores.second_factors, proving=proving_of(here)
     )
     return Response(Envelope(begun, "show a code of it to put it on"), status_code=201, headers=NO_STORE)
 
@@ -136,7 +136,7 @@ async def confirm(request: ApiRequest, data: JSONBody[CodeShown]) -> Response[En
             caller,
             data.code,
             staying=own_session(request),
-            enrolments=here.second_factors,
+            enrolments=here.stores.second_factors,
             proving=proving_of(here),
             changed=here.changes.revoked,
         )
@@ -150,7 +150,9 @@ async def confirm(request: ApiRequest, data: JSONBody[CodeShown]) -> Response[En
 async def renew(request: ApiRequest, data: JSONBody[FactorShown]) -> Response[Envelope[RecoveryCodes]]:
     here, caller, proof = resources(request), request.auth.caller_id, proof_of(data.code, data.recovery_code)
     async with guessing_codes(here, caller):
-        codes = await enrolling.renew_codes(caller, proof, enrolments=here.second_factors, proving=proving_of(here))
+        codes = await enrolling.renew_codes(
+            caller, proof, enrolments=here.stores.second_factors, proving=proving_of(here)
+        )
     return Response(Envelope(codes, "renewed"), headers=NO_STORE)
 
 
@@ -162,7 +164,7 @@ async def remove(request: ApiRequest, data: JSONBody[FactorShown]) -> Envelope[N
     here, caller, proof = resources(request), request.auth.caller_id, proof_of(data.code, data.recovery_code)
     async with guessing_codes(here, caller):
         await enrolling.remove_factor(
-            caller, proof, enrolments=here.second_factors, proving=proving_of(here), changed=here.changes
+            caller, proof, enrolments=here.stores.second_factors, proving=proving_of(here), changed=here.changes
         )
     return Envelope(None, "off: the password alone opens the account")
 
@@ -177,7 +179,7 @@ async def take_away(request: ApiRequest, user_id: FromPath[UUID], if_match: IfMa
         user_id,
         expected=expected_versions(if_match),
         by=granter(request),
-        registry=here.administration,
+        registry=here.stores.administration,
         changed=here.changes,
     )
     return Envelope(None, "taken away")
@@ -191,7 +193,7 @@ def proof_of(code: str | None, recovery_code: str | None) -> Proof:
 
 
 def proving_of(here: Resources) -> Proving:
-    return Proving(here.second_factors, here.vault)
+    return Proving(here.stores.second_factors, here.vault)
 
 
 HANDLERS = [log_in_with_code, see, begin, confirm, renew, remove, take_away]

@@ -56,7 +56,7 @@ async def refresh_session(request: ApiRequest, data: JSONBody[Refresh]) -> Respo
     headers = await counted(here, "refreshes", client_address(request), limit, strict=True)
     signed = await refresh(
         data.refresh_token,
-        renewals=here.sessions,
+        renewals=here.stores.sessions,
         signer=here.access_tokens,
         grace_seconds=here.settings.refresh_grace_seconds,
     )
@@ -67,7 +67,11 @@ async def refresh_session(request: ApiRequest, data: JSONBody[Refresh]) -> Respo
 async def log_out_here(request: ApiRequest, data: JSONBody[Logout]) -> Envelope[SessionsEnded]:
     here = resources(request)
     ended = await log_out(
-        request.auth.caller_id, own_session(request), data.scope, sessions=here.sessions, changed=here.changes.revoked
+        request.auth.caller_id,
+        own_session(request),
+        data.scope,
+        sessions=here.stores.sessions,
+        changed=here.changes.revoked,
     )
     return Envelope(SessionsEnded(ended), "signed out")
 
@@ -78,7 +82,7 @@ async def list_sessions(
     page: Annotated[int, QueryParameter(ge=1, le=1_000_000)] = 1,
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
 ) -> Envelope[Sequence[Session]]:
-    found, total = await resources(request).sessions.sessions(
+    found, total = await resources(request).stores.sessions.sessions(
         request.auth.caller_id, current=own_session(request), limit=limit, offset=(page - 1) * limit
     )
     return page_of(found, total=total, limit=limit, page=page)
@@ -90,7 +94,7 @@ async def list_sessions(
 )  # fmt: skip
 async def delete_session(request: ApiRequest, session_id: FromPath[UUID]) -> Envelope[None]:
     here = resources(request)
-    await end_session(request.auth.caller_id, session_id, sessions=here.sessions, changed=here.changes.revoked)
+    await end_session(request.auth.caller_id, session_id, sessions=here.stores.sessions, changed=here.changes.revoked)
     return Envelope(None, "ended")
 
 
@@ -100,7 +104,7 @@ def granted(signed: SignedIn) -> AccessGranted:
 
 def opening(here: Resources) -> Opening:
     """How a session is opened once somebody is known."""
-    return Opening(here.sessions, here.access_tokens, here.settings.session_days * 86_400)
+    return Opening(here.stores.sessions, here.access_tokens, here.settings.session_days * 86_400)
 
 
 def client_of(request: ApiRequest) -> Client:

@@ -48,7 +48,7 @@ async def suppress(request: ApiRequest, data: JSONBody[AddressToSuppress]) -> An
         data.email,
         data.reason,
         actor_id=request.auth.caller_id,
-        suppressions=here.suppressions,
+        suppressions=here.stores.suppressions,
         changed=here.changes,
     )
     return Answer(Envelope(state, "suppressed" if new else "was suppressed"), status_code=201 if new else 200)
@@ -58,7 +58,7 @@ async def suppress(request: ApiRequest, data: JSONBody[AddressToSuppress]) -> An
 async def lift(request: ApiRequest, data: JSONBody[AddressGiven]) -> Envelope[Suppression]:
     here = resources(request)
     lifted = await suppressing.lift(
-        data.email, actor_id=request.auth.caller_id, suppressions=here.suppressions, changed=here.changes
+        data.email, actor_id=request.auth.caller_id, suppressions=here.stores.suppressions, changed=here.changes
     )
     return Envelope(Suppression(suppressed=False), "lifted" if lifted else "was not suppressed")
 
@@ -67,7 +67,7 @@ async def lift(request: ApiRequest, data: JSONBody[AddressGiven]) -> Envelope[Su
     "POST", "/suppressions/check", needs=SUPPRESS, says="Is this address suppressed, and why", tag=TAG, strict=True
 )
 async def check(request: ApiRequest, data: JSONBody[AddressGiven]) -> Envelope[Suppression]:
-    return Envelope(await suppressing.ask(data.email, suppressions=resources(request).suppressions))
+    return Envelope(await suppressing.ask(data.email, suppressions=resources(request).stores.suppressions))
 
 
 HANDLERS = [suppress, lift, check]

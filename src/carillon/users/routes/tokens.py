@@ -61,12 +61,12 @@ async def make_token(
 ) -> Answer[Envelope[TokenMade]]:
     wish = Wish(data.name.strip(), data.abilities, data.expires_in_days)
     by = minter(request, once_of(request, idempotency_key, data, makes="token"))
-    return shown(await mint_own(wish, by=by, tokens=resources(request).tokens))
+    return shown(await mint_own(wish, by=by, tokens=resources(request).stores.opaque_tokens))
 
 
 @endpoint("GET", "/auth/tokens", needs=LOGGED_IN, says="One's own tokens, the newest first", tag=TAG, strict=True)
 async def list_tokens(request: ApiRequest, page: Page = 1, limit: Limit = 20) -> Envelope[Sequence[OpaqueSeen]]:
-    found, total = await resources(request).tokens.tokens(
+    found, total = await resources(request).stores.opaque_tokens.tokens(
         owner="user", owner_id=request.auth.caller_id, limit=limit, offset=(page - 1) * limit
     )
     return page_of(found, total=total, limit=limit, page=page)
@@ -78,7 +78,9 @@ async def list_tokens(request: ApiRequest, page: Page = 1, limit: Limit = 20) ->
 )  # fmt: skip
 async def delete_token(request: ApiRequest, token_id: FromPath[UUID]) -> Envelope[None]:
     here, me = resources(request), request.auth.caller_id
-    await revoke_token(token_id, owner="user", owner_id=me, by=me, tokens=here.tokens, changed=here.changes.revoked)
+    await revoke_token(
+        token_id, owner="user", owner_id=me, by=me, tokens=here.stores.opaque_tokens, changed=here.changes.revoked
+    )
     return Envelope(None, "revoked")
 
 
