@@ -70,6 +70,19 @@ async def test_filters_travel_with_the_cursor_and_belong_to_it(api: UsersApi, sq
     assert [(a.status, a.body["details"][0]["field"]) for a in (other, audit)] == [(422, "cursor")] * 2
 
 
+async def test_a_cursor_that_was_bent_anywhere_is_refused(api: UsersApi, sql: asyncpg.Connection) -> None:
+    await filled(sql, 5)
+    admin = await api.admin()
+    first = await api.call("GET", "/v1/users?limit=2", token=admin)
+    cursor = parse_qs(urlsplit(next_of(first) or "").query)["cursor"][0]
+
+    bent = [f"{cursor[:at]}{'A' if cursor[at] != 'A' else 'B'}{cursor[at + 1 :]}" for at in range(len(cursor) - 1)]
+    for wrong in (*bent, cursor[:-1], cursor + "A", cursor.swapcase(), cursor[::-1], cursor * 2):
+        answer = await api.call("GET", f"/v1/users?limit=2&cursor={wrong}", token=admin)
+        assert (answer.status, answer.body["details"][0]["field"]) == (422, "cursor"), wrong
+    assert (await api.call("GET", f"/v1/users?limit=2&cursor={cursor}", token=admin)).status == 200
+
+
 async def test_a_page_too_deep_is_refused_and_the_cursor_named(api: UsersApi, sql: asyncpg.Connection) -> None:
     await filled(sql, 10_050)
     admin = await api.admin()
