@@ -2,13 +2,13 @@
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import redis.asyncio
 
-from carillon.kit.errors import TooManyRequests
+from carillon.kit.errors import Problem, TooManyRequests
 from carillon.kit.redis_client import REDIS_AWAY, Rest, open_redis
 
 WINDOW = 60.0
@@ -74,6 +74,16 @@ def enforced(name: str, verdict: Verdict) -> dict[str, str]:
             headers=headers(name, verdict),
         )
     return headers(name, verdict)
+
+
+@contextlib.contextmanager
+def told_in_failures(headers: Mapping[str, str]) -> Iterator[None]:
+    """Have what ends the request tell these too; its own headers come first."""
+    try:
+        yield
+    except Problem as problem:
+        problem.headers = {**headers, **problem.headers}
+        raise
 
 
 def arrive(busy_until: float, now: float, per_minute: int) -> tuple[Verdict, float]:

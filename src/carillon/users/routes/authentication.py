@@ -15,6 +15,7 @@ from carillon.kit.http.answer import NO_STORE
 from carillon.kit.http.envelope import Envelope, ErrorWithData
 from carillon.kit.http.idempotency import REPLAYED, IdempotencyKey
 from carillon.kit.http.routing import endpoint
+from carillon.kit.limits import told_in_failures
 from carillon.users.actions.authenticating import introspect
 from carillon.users.actions.joining import Joining, register_once
 from carillon.users.actions.signing_in import sign_in
@@ -99,10 +100,11 @@ async def register_user(
     )
     caller = account_key(data.email)
     once = once_of(request, idempotency_key, data, makes="user", without=("password",), caller=caller)
-    user, new = await register_once(
-        joining, once, people=here.stores.people, passwords=here.passwords, mode=here.settings.registration,
-        to_verify=here.settings.verify_addresses,
-    )  # fmt: skip
+    with told_in_failures(headers):
+        user, new = await register_once(
+            joining, once, people=here.stores.people, passwords=here.passwords, mode=here.settings.registration,
+            to_verify=here.settings.verify_addresses,
+        )  # fmt: skip
     if not new:
         return Response(Envelope(user, "registered before"), status_code=200, headers={**headers, **REPLAYED})
     return Response(Envelope(user, "registered"), status_code=201, headers=headers)
@@ -115,16 +117,17 @@ async def register_user(
 async def log_in(request: ApiRequest, data: JSONBody[Login]) -> Response[Envelope[AccessGranted]]:
     here = resources(request)
     headers = await counted(here, "logins", client_address(request), here.settings.logins_per_minute, strict=True)
-    async with guessing_logins(here, account_key(data.email), client_address(request)):
-        signed = await sign_in(
-            data.email,
-            data.password,
-            accounts=here.stores.credentials,
-            passwords=here.passwords,
-            challenges=here.stores.login_challenges,
-            opening=opening(here),
-            client=client_of(request),
-        )
+    with told_in_failures(headers):
+        async with guessing_logins(here, account_key(data.email), client_address(request)):
+            signed = await sign_in(
+                data.email,
+                data.password,
+                accounts=here.stores.credentials,
+                passwords=here.passwords,
+                challenges=here.stores.login_challenges,
+                opening=opening(here),
+                client=client_of(request),
+            )
     return Response(Envelope(granted(signed), "signed in"), headers={**headers, **NO_STORE})
 
 
