@@ -54,5 +54,21 @@ ACCOUNT: Final = (
         "Choose a new password",
         "If it was you, there is nothing to do.",
     ),
+    _template(
+        "second_factor_removed",
+        "Your second factor was taken off",
+        "the second factor of your account was taken off just now: the password alone opens it. If that was not your "
+        "wish, choose a new password here, and put a second factor on again:",
+        "Choose a new password",
+        "If it was you, there is nothing to do.",
+    ),
+    _template(
+        "passkey_added",
+        "A passkey was added to your account",
+        "a passkey was added to your account just now: it opens the account without the password. If it was not you, "
+        "choose a new password here at once, which removes it and ends every login:",
+        "Choose a new password",
+        "If it was you, there is nothing to do.",
+    ),
 )
 CODES: Final = frozenset(template.code for template in ACCOUNT)

@@ -10,6 +10,7 @@ from carillon.kit.auth import Caller
 from carillon.kit.errors import Forbidden, check_version
 from carillon.users.actions.changing import Changed
 from carillon.users.actions.granting import Change, Expected, Granter
+from carillon.users.actions.telling import Told
 from carillon.users.domain.people import User
 from carillon.users.domain.roles import not_held
 from carillon.users.errors import CannotActOn, LastAdministrator, UnknownUser
@@ -28,7 +29,7 @@ class ChangeOfPeople(Change, Protocol):
 
     async def erase(self, user_id: UUID) -> None: ...
 
-    async def drop_second_factor(self, user_id: UUID) -> bool: ...
+    async def drop_second_factor(self, user_id: UUID, told: Told) -> bool: ...
 
 
 class Registry(Protocol):

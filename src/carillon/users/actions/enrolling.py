@@ -12,6 +12,7 @@ from carillon.users.actions.administering import Registry, check_acting_on
 from carillon.users.actions.changing import Changed
 from carillon.users.actions.granting import Expected, Granter
 from carillon.users.actions.proving import Proving, judged_code, prove
+from carillon.users.actions.telling import Told
 from carillon.users.domain.second_factors import (
     RECOVERY_BYTES,
     RECOVERY_CODES,
@@ -56,7 +57,7 @@ class Enrolments(Protocol):
 
     async def replace_codes(self, user_id: UUID, code_hashes: Sequence[bytes]) -> bool: ...
 
-    async def remove(self, user_id: UUID) -> bool: ...
+    async def remove(self, user_id: UUID, told: Told) -> bool: ...
 
 
 async def check_present_password(
@@ -106,18 +107,18 @@ async def renew_codes(user_id: UUID, proof: Proof, *, enrolments: Enrolments, pr
 
 
 async def remove_factor(
-    user_id: UUID, proof: Proof, *, enrolments: Enrolments, proving: Proving, changed: Changed
+    user_id: UUID, proof: Proof, *, enrolments: Enrolments, proving: Proving, told: Told, changed: Changed
 ) -> None:
-    """Raises as `prove` does."""
+    """The owner is told. Raises as `prove` does."""
     await prove(user_id, proof, proving=proving)
-    if not await enrolments.remove(user_id):
+    if not await enrolments.remove(user_id, told):
         raise UnknownSecondFactor
     changed(user_id)
     _log.info("second_factor_off", user_id=str(user_id))
 
 
 async def take_factor_away(
-    user_id: UUID, *, expected: Expected, by: Granter, registry: Registry, changed: Changed
+    user_id: UUID, *, expected: Expected, by: Granter, registry: Registry, told: Told, changed: Changed
 ) -> None:
     """For somebody who has lost it. Raises UnknownUser, CannotGrant, UnknownSecondFactor, PreconditionFailed; Forbidden
     for one's own, which takes a code."""
@@ -128,7 +129,7 @@ async def take_factor_away(
         await change.touch(
             user_id, actor_id=by.actor_id, action="second_factor_taken_away", detail={}, expected=expected
         )
-        if not await change.drop_second_factor(user_id):
+        if not await change.drop_second_factor(user_id, told):
             raise UnknownSecondFactor
     changed(user_id)
     _log.info("second_factor_taken_away", user_id=str(user_id), actor_id=str(by.actor_id))

@@ -13,6 +13,7 @@ from carillon.users.actions.authenticating import secret_hash
 from carillon.users.actions.enrolling import PasswordOwner
 from carillon.users.actions.proving import Proving, prove
 from carillon.users.actions.renewing import Opening, SignedIn, open_session
+from carillon.users.actions.telling import Told
 from carillon.users.domain.passkeys import (
     CEREMONY_SECONDS,
     CHALLENGE_BYTES,
@@ -41,7 +42,7 @@ class Passkeys(Protocol):
     async def credential_ids(self, user_id: UUID) -> Sequence[bytes]: ...
 
     async def add(
-        self, user_id: UUID, passkey_id: UUID, name: str, credential: Credential, *, most: int
+        self, user_id: UUID, passkey_id: UUID, name: str, credential: Credential, *, most: int, told: Told
     ) -> Passkey | None: ...
 
     async def known(self, credential_id: bytes) -> KnownPasskey | None: ...
@@ -71,10 +72,11 @@ class RelyingParty(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Ceremonies:
-    """Where passkeys are kept, and who judges them."""
+    """Where passkeys are kept, who judges them, and what their owner is told of a new one."""
 
     passkeys: Passkeys
     party: RelyingParty
+    added: Told
 
 
 async def check_second_factor(user_id: UUID, proof: Proof | None, *, factors: Factors, proving: Proving) -> None:
@@ -100,7 +102,7 @@ async def register(user_id: UUID, name: str, answer: Mapping[str, Any], *, cerem
     made = None if challenge is None else ceremonies.party.registered(answer, challenge)
     if made is None:
         raise PasskeyUnverified
-    added = await ceremonies.passkeys.add(user_id, uuid7(), name, made, most=MOST_PASSKEYS)
+    added = await ceremonies.passkeys.add(user_id, uuid7(), name, made, most=MOST_PASSKEYS, told=ceremonies.added)
     if added is None:
         raise TooManyPasskeys(MOST_PASSKEYS)
     _log.info("passkey_added", user_id=str(user_id), passkey_id=str(added.passkey_id))

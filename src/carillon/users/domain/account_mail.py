@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 Purpose = Literal["password_reset", "email_verification"]
-Notice = Literal["password_changed", "email_change_asked"]
+Notice = Literal["password_changed", "email_change_asked", "second_factor_removed", "passkey_added"]
 _NOTICE_GOOD_FOR = timedelta(days=1)
 _PAGES: dict[Purpose, str] = {"password_reset": "reset", "email_verification": "verify"}
 

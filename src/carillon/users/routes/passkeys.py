@@ -15,6 +15,7 @@ from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions import using_passkeys
 from carillon.users.actions.enrolling import check_present_password
+from carillon.users.actions.telling import telling
 from carillon.users.actions.using_passkeys import Ceremonies
 from carillon.users.domain.passkeys import MOST_PASSKEYS, Ceremony, Passkey
 from carillon.users.domain.people import ONE_LINE
@@ -194,7 +195,8 @@ async def _counted(here: Resources, request: ApiRequest) -> dict[str, str]:
 
 
 def _ceremonies(here: Resources) -> Ceremonies:
-    return Ceremonies(here.stores.passkeys, here.relying_party)
+    told = telling("passkey_added", public_url=here.settings.public_url)
+    return Ceremonies(here.stores.passkeys, here.relying_party, told)
 
 
 HANDLERS = [begin, add, see, remove, begin_login, log_in]

@@ -16,6 +16,7 @@ from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions import enrolling
 from carillon.users.actions.proving import Proving, finish_login, waiting_login
+from carillon.users.actions.telling import Told, telling
 from carillon.users.domain.second_factors import Enrolment, Proof, RecoveryCodes, SecondFactor
 from carillon.users.routes.guessing import guessing_codes, guessing_logins, guessing_password
 from carillon.users.routes.resources import (
@@ -164,7 +165,12 @@ async def remove(request: ApiRequest, data: JSONBody[FactorShown]) -> Envelope[N
     here, caller, proof = resources(request), request.auth.caller_id, proof_of(data.code, data.recovery_code)
     async with guessing_codes(here, caller):
         await enrolling.remove_factor(
-            caller, proof, enrolments=here.stores.second_factors, proving=proving_of(here), changed=here.changes
+            caller,
+            proof,
+            enrolments=here.stores.second_factors,
+            proving=proving_of(here),
+            told=_removed(here),
+            changed=here.changes,
         )
     return Envelope(None, "off: the password alone opens the account")
 
@@ -180,6 +186,7 @@ async def take_away(request: ApiRequest, user_id: FromPath[UUID], if_match: IfMa
         expected=expected_versions(if_match),
         by=granter(request),
         registry=here.stores.administration,
+        told=_removed(here),
         changed=here.changes,
     )
     return Envelope(None, "taken away")
@@ -190,6 +197,10 @@ def proof_of(code: str | None, recovery_code: str | None) -> Proof:
     if (code is None) == (recovery_code is None):
         raise invalid("code", "Send one of code and recovery_code.")
     return Proof(code, recovery_code)
+
+
+def _removed(here: Resources) -> Told:
+    return telling("second_factor_removed", public_url=here.settings.public_url)
 
 
 def proving_of(here: Resources) -> Proving:

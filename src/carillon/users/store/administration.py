@@ -8,6 +8,7 @@ from uuid import UUID
 from carillon.contracts.channels import ERASURES_QUEUE
 from carillon.kit.database import Database
 from carillon.kit.ids import uuid7
+from carillon.users.actions.telling import Told
 from carillon.users.domain.people import User
 from carillon.users.store.grants import ChangingGrants, lock_grants
 from carillon.users.store.people import visible
@@ -75,9 +76,9 @@ class ChangingPeople(ChangingGrants):
         """One that was changed in this transaction."""
         return await visible(self._connection, user_id)
 
-    async def drop_second_factor(self, user_id: UUID) -> bool:
+    async def drop_second_factor(self, user_id: UUID, told: Told) -> bool:
         """False where none is on."""
-        return await drop_second_factor(self._connection, user_id)
+        return await drop_second_factor(self._connection, user_id, told)
 
     async def erase(self, user_id: UUID) -> None:
         """Everything that was a person's; what stays is the id, a hash of the address, and which acts there were."""

@@ -7,9 +7,11 @@ import asyncpg
 
 from carillon.kit.database import Database, Row
 from carillon.kit.ids import uuid7
+from carillon.users.actions.telling import Told
 from carillon.users.domain.passkeys import Credential, KnownPasskey, Passkey
 from carillon.users.domain.tokens import Account
 from carillon.users.errors import PasskeyTaken, PasskeyUnverified
+from carillon.users.store.account_mail import put_notice
 from carillon.users.store.changes import audit
 from carillon.users.store.credentials import PERMISSIONS
 
@@ -63,7 +65,7 @@ class Passkeys:
         return [row["credential_id"] for row in await self._database.fetch(_CREDENTIAL_IDS, user_id)]
 
     async def add(
-        self, user_id: UUID, passkey_id: UUID, name: str, credential: Credential, *, most: int
+        self, user_id: UUID, passkey_id: UUID, name: str, credential: Credential, *, most: int, told: Told
     ) -> Passkey | None:
         """None where there are `most` already. Raises PasskeyTaken; PasskeyUnverified for who has gone meanwhile."""
         async with self._database.transaction() as connection:
@@ -79,6 +81,7 @@ class Passkeys:
             if row is None:
                 return None
             await audit(connection, "passkey_added", actor_id=user_id, subject_id=user_id)
+            await put_notice(connection, user_id, told)
         return _passkey(row)
 
     async def passkeys(self, user_id: UUID) -> list[Passkey]:

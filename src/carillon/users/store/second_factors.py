@@ -5,8 +5,10 @@ from uuid import UUID
 
 from carillon.kit.database import Connection, Database
 from carillon.kit.ids import uuid7
+from carillon.users.actions.telling import Told
 from carillon.users.domain.second_factors import SecondFactor, TooSoon, Try, Waiting
 from carillon.users.domain.tokens import Account
+from carillon.users.store.account_mail import put_notice
 from carillon.users.store.changes import audit, touch
 from carillon.users.store.credentials import PERMISSIONS
 from carillon.users.store.sessions import end_sessions
@@ -141,10 +143,10 @@ class SecondFactors:
             await audit(connection, "recovery_codes_renewed", actor_id=user_id, subject_id=user_id)
         return True
 
-    async def remove(self, user_id: UUID) -> bool:
+    async def remove(self, user_id: UUID, told: Told) -> bool:
         async with self._database.transaction() as connection:
             await connection.execute(_LOCK_USER, user_id)
-            if not await drop_second_factor(connection, user_id):
+            if not await drop_second_factor(connection, user_id, told):
                 return False
             await touch(connection, user_id, actor_id=user_id, anyone=False, action="second_factor_off")
         return True
@@ -177,12 +179,13 @@ class LoginChallenges:
         return len(await self._database.fetch(_DROP_ENDED, limit))
 
 
-async def drop_second_factor(connection: Connection, user_id: UUID) -> bool:
-    """With everything that came with it, within the caller's transaction. False where none was on."""
+async def drop_second_factor(connection: Connection, user_id: UUID, told: Told) -> bool:
+    """With everything that came with it, within the caller's transaction, and told of. False where none was on."""
     if await connection.fetchval(_DROP, user_id) is None:
         return False
     await connection.execute(_DROP_CODES, user_id)
     await connection.execute(_DROP_WAITING, user_id)
+    await put_notice(connection, user_id, told)
     return True
 
 
