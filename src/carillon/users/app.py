@@ -30,7 +30,7 @@ from carillon.users.actions.mailing import Terms
 from carillon.users.actions.noting import TokensUsed
 from carillon.users.actions.rotating import KeyFile
 from carillon.users.domain.people import Address, address
-from carillon.users.loops import Changes, announce, listen, mail, note_used, tidy, tidy_logins, tidy_tokens, watch_keys
+from carillon.users.loops import Changes, announce, listen, mail, note_used, tidy, watch_keys
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.installation import (
     Installation,
@@ -235,9 +235,7 @@ def _running(here: Resources, database: Database, broker: Broker, token: str) ->
         "announce": partial(announce, stores.outbox, broker, here.changes),
         "note_used": partial(note_used, here.used, stores.opaque_tokens),
         "watch_keys": partial(watch_keys, here.keys, here.access_tokens),
-        "tidy": partial(tidy, stores.sessions, stores.idempotency_keys),
-        "tidy_tokens": partial(tidy_tokens, stores.one_time_tokens),
-        "tidy_logins": partial(tidy_logins, stores.login_challenges, stores.passkeys),
+        "tidy": partial(tidy, stores),
         "mail": partial(
             mail, stores.account_mails, stores.one_time_tokens, _terms(settings), settings.gateway_url, token
         ),

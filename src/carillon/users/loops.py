@@ -24,8 +24,6 @@ from carillon.users.actions.rotating import KeyFile, KeyUser
 from carillon.users.providers.gateway import NotificationGateway
 from carillon.users.store.account_mail import AccountMails
 from carillon.users.store.one_time_tokens import OneTimeTokens
-from carillon.users.store.passkeys import Passkeys
-from carillon.users.store.second_factors import LoginChallenges
 
 _log = structlog.get_logger()
 K = TypeVar("K")
@@ -34,20 +32,13 @@ _CUT_OFF_SECONDS = 5.0
 _TIDY_SECONDS = 600
 _NOTE_SECONDS = 5
 _KEYS_SECONDS = 2
-_KEPT_SECONDS = 86_400.0
 _BITE = 1_000
 
 
-class Sessions(Protocol):
-    """Logins, of which the ended ones need not be kept."""
+class Tidied(Protocol):
+    """Holds things that end by themselves, of many kinds."""
 
-    async def drop_ended_sessions(self, *, older_than_seconds: float, limit: int) -> int: ...
-
-
-class Keys(Protocol):
-    """Keys of idempotency, which are good for a day."""
-
-    async def drop_old_keys(self, *, older_than_seconds: float, limit: int) -> int: ...
+    async def drop_ended(self, *, limit: int) -> int: ...
 
 
 class Changes:
@@ -102,12 +93,10 @@ async def announce(outbox: Outbox, broker: Broker, changes: Changes) -> None:
             await changes.wait(_POLL_SECONDS)
 
 
-async def tidy(sessions: Sessions, keys: Keys) -> None:
-    """Drop sessions a day after their end and keys of idempotency after a day, in small bites."""
+async def tidy(kept: Tidied) -> None:
+    """Drop what has ended, in small bites, for ever."""
     while True:
-        dropped = await sessions.drop_ended_sessions(older_than_seconds=_KEPT_SECONDS, limit=_BITE)
-        dropped = max(dropped, await keys.drop_old_keys(older_than_seconds=_KEPT_SECONDS, limit=_BITE))
-        if dropped < _BITE:
+        if await kept.drop_ended(limit=_BITE) < _BITE:
             await asyncio.sleep(_TIDY_SECONDS)
 
 
@@ -116,20 +105,6 @@ async def note_used(used: TokensUsed, keeper: UseKeeper) -> None:
     while True:
         await asyncio.sleep(_NOTE_SECONDS)
         await used.flush(keeper)
-
-
-async def tidy_tokens(tokens: OneTimeTokens) -> None:
-    """Drop mailed tokens a day after their end, used or not, in small bites."""
-    while True:
-        if await tokens.drop_ended(older_than_seconds=_KEPT_SECONDS, limit=_BITE) < _BITE:
-            await asyncio.sleep(_TIDY_SECONDS)
-
-
-async def tidy_logins(challenges: LoginChallenges, passkeys: Passkeys) -> None:
-    """Drop logins and registrations of passkeys that were never finished, in small bites."""
-    while True:
-        if max(await challenges.drop_ended(limit=_BITE), await passkeys.drop_ended(limit=_BITE)) < _BITE:
-            await asyncio.sleep(_TIDY_SECONDS)
 
 
 async def mail(mails: AccountMails, tokens: OneTimeTokens, terms: Terms, gateway_url: str, token: str) -> None:

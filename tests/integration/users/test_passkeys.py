@@ -290,7 +290,7 @@ async def test_logins_by_passkey_count_by_client_address_and_leave_nothing(
         assert (await finish(api, stranger.get({"challenge": base64url(bytes(32))}))).status == 429
         assert await sql.fetchval("SELECT count(*) FROM users.passkey_challenges") == 3
         await sql.execute("UPDATE users.passkey_challenges SET expires_at = now()")
-        tidying = asyncio.ensure_future(service.loops["tidy_logins"]())
+        tidying = asyncio.ensure_future(service.loops["tidy"]())
         try:
 
             async def dropped() -> bool:

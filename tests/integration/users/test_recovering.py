@@ -290,7 +290,7 @@ async def test_tokens_are_dropped_a_day_after_their_end(
                 "(gen_random_uuid(), $1, 'password_reset', $2, 'a', now() - make_interval(hours => $3))",
                 UUID(user["user_id"]), bytes([hours]) * 32, hours,
             )  # fmt: skip
-        tidying = asyncio.ensure_future(service.loops["tidy_tokens"]())
+        tidying = asyncio.ensure_future(service.loops["tidy"]())
         try:
 
             async def two_left() -> bool:

@@ -373,7 +373,7 @@ async def test_logins_that_are_never_finished_are_dropped(
         await ada.challenge()
         await sql.execute("UPDATE users.login_challenges SET expires_at = now()")
         left = await ada.challenge()
-        tidying = asyncio.ensure_future(service.loops["tidy_logins"]())
+        tidying = asyncio.ensure_future(service.loops["tidy"]())
         try:
 
             async def dropped() -> bool:

@@ -81,7 +81,7 @@ async def erase(user_id: UUID, *, expected: Expected, by: Granter, registry: Reg
 
 
 async def check_acting_on(change: Change, user_id: UUID, expected: Expected, by: Granter) -> None:
-    """Nobody acts on who holds more. Raises UnknownUser, PreconditionFailed, CannotGrant."""
+    """Nobody acts on who holds more. Raises UnknownUser, PreconditionFailed, CannotActOn."""
     grants = await change.grants(user_id)
     if grants is None:
         raise UnknownUser

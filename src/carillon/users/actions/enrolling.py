@@ -24,26 +24,9 @@ from carillon.users.domain.second_factors import (
     recovery_hash,
     recovery_text,
 )
-from carillon.users.errors import SecondFactorOn, UnknownSecondFactor, WrongCode, WrongPassword
+from carillon.users.errors import SecondFactorOn, UnknownSecondFactor, WrongCode
 
 _log = structlog.get_logger()
-
-
-class PasswordOwner(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def email(self) -> str | None: ...
-    @property
-    def password_hash(self) -> str | None: ...
-
-
-class Owners(Protocol):
-    async def owner(self, user_id: UUID) -> PasswordOwner | None: ...
-
-
-class Passwords(Protocol):
-    async def matches(self, kept: str | None, password: str) -> bool: ...
 
 
 class Enrolments(Protocol):
@@ -58,18 +41,6 @@ class Enrolments(Protocol):
     async def replace_codes(self, user_id: UUID, code_hashes: Sequence[bytes]) -> bool: ...
 
     async def remove(self, user_id: UUID, told: Told) -> bool: ...
-
-
-async def check_present_password(
-    user_id: UUID, password: str, *, owners: Owners, passwords: Passwords
-) -> PasswordOwner:
-    """Whose it is. Raises WrongPassword, Unavailable."""
-    owner = await owners.owner(user_id)
-    kept = owner.password_hash if owner else None
-    right = await passwords.matches(kept, password)
-    if owner is None or kept is None or not right:
-        raise WrongPassword
-    return owner
 
 
 async def begin_enrolment(user_id: UUID, address: str, *, enrolments: Enrolments, proving: Proving) -> Enrolment:
@@ -120,7 +91,7 @@ async def remove_factor(
 async def take_factor_away(
     user_id: UUID, *, expected: Expected, by: Granter, registry: Registry, told: Told, changed: Changed
 ) -> None:
-    """For somebody who has lost it. Raises UnknownUser, CannotGrant, UnknownSecondFactor, PreconditionFailed; Forbidden
+    """For somebody who has lost it. Raises UnknownUser, CannotActOn, UnknownSecondFactor, PreconditionFailed; Forbidden
     for one's own, which takes a code."""
     if user_id == by.actor_id:
         raise Forbidden("Your own second factor goes with a code: DELETE /auth/totp.")

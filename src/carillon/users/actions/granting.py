@@ -127,7 +127,7 @@ async def change_role(
         name = wanted.name or role.name
         _check_seeded(role, name=name, permissions=after)
         if name != role.name:
-            check_held(before, by)  # under another name others may give what they know by this one
+            check_held(before, by.holds)  # under another name others may give what they know by this one
             if await change.roles([name]):
                 raise RoleNameTaken
         await _check_permissions(change, before ^ after, by)
@@ -148,7 +148,7 @@ async def delete_role(role_id: UUID, *, expected: Expected, by: Granter, ledger:
         check_version(role.version, expected)
         if role.seeded:
             raise SeededRole("This role came with Carillon: it stays.")
-        check_held(role.permissions, by)
+        check_held(role.permissions, by.holds)
         concerned = await change.touch_holders(role_id)
         await change.drop_role(role_id)
         await change.audit("role_deleted", actor_id=by.actor_id, subject_id=role_id, detail={"name": role.name})
@@ -169,7 +169,7 @@ async def assign_roles(
         differing = [role for role in roles if (role.name in had) != (role in wanted)]
         if not differing:
             return before
-        check_held({name for role in differing for name in role.permissions}, by)
+        check_held({name for role in differing for name in role.permissions}, by.holds)
         if any(role.name == ADMIN and role not in wanted for role in differing) and await change.is_last_admin(user_id):
             raise LastAdministrator
         await change.give_roles(user_id, [role.role_id for role in wanted])
@@ -219,7 +219,7 @@ async def _grants(change: Change, user_id: UUID, expected: Expected) -> Grants:
 
 async def _check_permissions(change: Change, names: Collection[str], by: Granter) -> None:
     _check_known("permissions", names, (one.name for one in await change.permissions()))
-    check_held(names, by)
+    check_held(names, by.holds)
 
 
 def _check_known(field: str, names: Collection[str], known: Any) -> None:
@@ -228,9 +228,9 @@ def _check_known(field: str, names: Collection[str], known: Any) -> None:
         raise Invalid(f"{field}: unknown: {', '.join(unknown)}", details=problems)
 
 
-def check_held(names: Collection[str], by: Granter) -> None:
+def check_held(names: Collection[str], holds: Holds) -> None:
     """Raises CannotGrant."""
-    if missing := not_held(names, by.holds):
+    if missing := not_held(names, holds):
         raise CannotGrant(missing)
 
 

@@ -10,14 +10,23 @@ from carillon.kit.errors import FieldProblem, Invalid
 from carillon.kit.ids import uuid7
 from carillon.users.actions.authenticating import secret_hash
 from carillon.users.actions.changing import Changed
+from carillon.users.actions.granting import check_held
 from carillon.users.domain.idempotency import Once
 from carillon.users.domain.roles import Holds, not_held
-from carillon.users.domain.tokens import SELF, Application, NewToken, OpaqueParts, OpaqueSeen, covered, opaque_text
+from carillon.users.domain.tokens import (
+    SELF,
+    Application,
+    NewToken,
+    OpaqueParts,
+    OpaqueSeen,
+    Owner,
+    covered,
+    opaque_text,
+)
 from carillon.users.errors import (
     AlreadyMade,
     ApplicationDisabled,
     ApplicationNameTaken,
-    CannotGrant,
     TooManyTokens,
     UnknownApplication,
     UnknownToken,
@@ -25,7 +34,6 @@ from carillon.users.errors import (
 )
 
 MOST_TOKENS = 100
-Owner = Literal["user", "application"]
 
 
 class TokenKeeper(Protocol):
@@ -101,7 +109,7 @@ async def mint_for_application(
     if found.disabled_at is not None:
         raise ApplicationDisabled
     abilities = wish.abilities or found.permissions
-    _check_held(abilities, by)
+    check_held(abilities, by.holds)
     held = frozenset(found.permissions)
     if beyond := not_held(abilities, lambda name: covered(name, held)):
         problems = [FieldProblem("abilities", f"The application does not hold {name}.") for name in beyond]
@@ -127,7 +135,7 @@ async def make_application(
     Raises CannotGrant, ApplicationNameTaken, IdempotencyKeyReused.
     """
     given = sorted(set(await applications.usual_permissions() if permissions is None else permissions))
-    _check_held(given, by)
+    check_held(given, by.holds)
     try:
         made = await applications.add(name, given, actor_id=by.actor_id, once=by.once)
     except AlreadyMade as before:
@@ -148,7 +156,7 @@ async def disable_application(
     found = await applications.application(application_id)
     if found is None:
         raise UnknownApplication
-    _check_held(found.permissions, by)
+    check_held(found.permissions, by.holds)
     disabled = await applications.disable(application_id, actor_id=by.actor_id)
     changed(application_id)
     return disabled or await applications.application(application_id) or found
@@ -167,7 +175,7 @@ async def revoke_application_token(
     found = await applications.application(application_id)
     if found is None:
         raise UnknownToken
-    _check_held(found.permissions, by)
+    check_held(found.permissions, by.holds)
     await revoke_token(
         token_id, owner="application", owner_id=application_id, by=by.actor_id, tokens=tokens, changed=changed
     )
@@ -191,8 +199,3 @@ async def _minted(wish: Wish, *, owner: Owner, owner_id: UUID, by: Minter, token
     if made == "no_owner":  # suspended or disabled since the caller was let in
         raise UnknownUser if owner == "user" else ApplicationDisabled
     return Minted(made, opaque_text(parts))
-
-
-def _check_held(names: Sequence[str], by: Minter) -> None:
-    if missing := not_held(names, by.holds):
-        raise CannotGrant(missing)

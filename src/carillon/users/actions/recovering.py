@@ -9,10 +9,11 @@ import structlog
 
 from carillon.users.actions.authenticating import secret_hash
 from carillon.users.actions.changing import Changed
+from carillon.users.actions.reauthenticating import Owners, Passwords, check_present_password
 from carillon.users.domain.account_mail import Addressee, Mail, Purpose, ResetAsked, notice
 from carillon.users.domain.passwords import check_password
 from carillon.users.domain.people import email_key
-from carillon.users.errors import ChangedMeanwhile, InvalidToken, WrongPassword
+from carillon.users.errors import ChangedMeanwhile, InvalidToken
 
 _log = structlog.get_logger()
 _FIELD = "new_password"
@@ -24,21 +25,8 @@ class Asking(Protocol):
     async def ask(self, content: ResetAsked) -> None: ...
 
 
-class PasswordOwner(Protocol):
-    """What the rules ask of the owner of a password."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def email(self) -> str | None: ...
-    @property
-    def password_hash(self) -> str | None: ...
-
-
-class PasswordKeeper(Protocol):
+class PasswordKeeper(Owners, Protocol):
     """Puts a hash in the place of another, ends sessions, and has the owner told, at once or not at all."""
-
-    async def owner(self, user_id: UUID) -> PasswordOwner | None: ...
 
     async def change(self, user_id: UUID, *, kept: str, renewed: str, staying: UUID | None, notice: Mail) -> bool: ...
 
@@ -51,12 +39,10 @@ class Tokens(Protocol):
     async def good(self, secret_hash: bytes, purpose: Purpose) -> Addressee | None: ...
 
 
-class Hasher(Protocol):
+class Hasher(Passwords, Protocol):
     """Compares, makes hashes, knows what everybody uses."""
 
     async def hashed(self, password: str) -> str: ...
-
-    async def matches(self, kept: str | None, password: str) -> bool: ...
 
     def is_common(self, password: str) -> bool: ...
 
@@ -95,26 +81,18 @@ async def reset_password(token: str, new_password: str, *, revoke_tokens: bool, 
     _log.info("password_reset", user_id=str(to.user_id))
 
 
-async def owner_by_password(user_id: UUID, password: str, *, recovery: Recovery) -> tuple[PasswordOwner, str]:
-    """Who shows that they know their present password, and its hash. Raises WrongPassword, Unavailable."""
-    owner = await recovery.keeper.owner(user_id)
-    kept = owner.password_hash if owner else None
-    right = await recovery.passwords.matches(kept, password)
-    if owner is None or kept is None or not right:
-        raise WrongPassword
-    return owner, kept
-
-
 async def change_password(
     user_id: UUID, current: str, new_password: str, *, staying: UUID | None, recovery: Recovery
 ) -> None:
     """Raises WrongPassword, WeakPassword, ChangedMeanwhile, Unavailable."""
-    owner, kept = await owner_by_password(user_id, current, recovery=recovery)
+    keeper, passwords = recovery.keeper, recovery.passwords
+    owner = await check_present_password(user_id, current, owners=keeper, passwords=passwords)
     email = owner.email or ""
-    check_password(new_password, email=email, name=owner.name, is_common=recovery.passwords.is_common, field=_FIELD)
-    renewed = await recovery.passwords.hashed(new_password)
+    check_password(new_password, email=email, name=owner.name, is_common=passwords.is_common, field=_FIELD)
+    renewed = await passwords.hashed(new_password)
     told = recovery.notice(Addressee(user_id, owner.name, email))
-    if not await recovery.keeper.change(user_id, kept=kept, renewed=renewed, staying=staying, notice=told):
+    kept = owner.password_hash
+    if not await keeper.change(user_id, kept=kept, renewed=renewed, staying=staying, notice=told):
         raise ChangedMeanwhile
     recovery.changed(user_id)
     _log.info("password_changed", user_id=str(user_id))

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import structlog
 
+from carillon.users.actions.changing import Changed
 from carillon.users.domain.refreshing import (
     Chain,
     RefreshParts,
@@ -69,12 +70,6 @@ class SessionEnder(Protocol):
     async def end(self, user_id: UUID, *, only: UUID | None = None, spare: Sequence[UUID] = (), reason: str) -> int: ...
 
     async def end_all(self, user_id: UUID) -> int: ...
-
-
-class Changed(Protocol):
-    """Told after the commit: what was granted to this user is verified anew."""
-
-    def __call__(self, user_id: UUID) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

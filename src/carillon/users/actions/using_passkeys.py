@@ -10,8 +10,8 @@ import structlog
 
 from carillon.kit.ids import uuid7
 from carillon.users.actions.authenticating import secret_hash
-from carillon.users.actions.enrolling import PasswordOwner
 from carillon.users.actions.proving import Proving, prove
+from carillon.users.actions.reauthenticating import PasswordOwner
 from carillon.users.actions.renewing import Opening, SignedIn, open_session
 from carillon.users.actions.telling import Told
 from carillon.users.domain.passkeys import (

@@ -6,12 +6,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
+from typing import Literal
 from uuid import UUID
 
 import msgspec
 
 from carillon.kit.auth import CallerKind
 from carillon.users.domain.preferences import Status
+
+Owner = Literal["user", "application"]
+"""Of opaque tokens."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from carillon.kit.http.answer import NO_STORE
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions import using_passkeys
-from carillon.users.actions.enrolling import check_present_password
+from carillon.users.actions.reauthenticating import check_present_password
 from carillon.users.actions.telling import telling
 from carillon.users.actions.using_passkeys import Ceremonies
 from carillon.users.domain.passkeys import MOST_PASSKEYS, Ceremony, Passkey

@@ -16,13 +16,13 @@ from carillon.kit.http.conditions import IfMatch, etag, expected_versions
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.changing import change_profile
-from carillon.users.actions.recovering import owner_by_password
+from carillon.users.actions.reauthenticating import check_present_password
 from carillon.users.actions.verifying import change_email
 from carillon.users.domain.people import User, address
 from carillon.users.domain.profile import ProfilePatch, checked_patch
 from carillon.users.routes.authentication import Email, Name
 from carillon.users.routes.guessing import guessing_password
-from carillon.users.routes.passwords import counted_mails, recovery_of
+from carillon.users.routes.passwords import counted_mails
 from carillon.users.routes.resources import TAG, WRITE, actor, client_address, own_session, resources
 
 PresentPassword = Annotated[str, Meta(max_length=256, description="Needed where one changes one's own `email`")]
@@ -88,7 +88,9 @@ async def _shown_to_be_the_owner(request: ApiRequest, data: PartOfUser) -> None:
     if data.current_password is UNSET:
         raise invalid("current_password", "Needed where you change your own address.")
     async with guessing_password(here, user_id):
-        await owner_by_password(user_id, data.current_password, recovery=recovery_of(here))
+        await check_present_password(
+            user_id, data.current_password, owners=here.stores.passwords, passwords=here.passwords
+        )
 
 
 HANDLERS = [patch_user]

@@ -16,6 +16,7 @@ from carillon.kit.http.envelope import Envelope
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions import enrolling
 from carillon.users.actions.proving import Proving, finish_login, waiting_login
+from carillon.users.actions.reauthenticating import check_present_password
 from carillon.users.actions.telling import Told, telling
 from carillon.users.domain.second_factors import Enrolment, Proof, RecoveryCodes, SecondFactor
 from carillon.users.routes.guessing import guessing_codes, guessing_logins, guessing_password
@@ -116,7 +117,7 @@ async def see(request: ApiRequest) -> Envelope[SecondFactor]:
 async def begin(request: ApiRequest, data: JSONBody[EnrolmentBegun]) -> Response[Envelope[Enrolment]]:
     here, caller = resources(request), request.auth.caller_id
     async with guessing_password(here, caller):
-        owner = await enrolling.check_present_password(
+        owner = await check_present_password(
             caller, data.current_password, owners=here.stores.passwords, passwords=here.passwords
         )
     begun = await enrolling.begin_enrolment(

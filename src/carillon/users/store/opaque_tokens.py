@@ -8,11 +8,10 @@ from carillon.contracts.channels import USERS_EVENTS
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
 from carillon.users.domain.idempotency import Once
-from carillon.users.domain.tokens import NewToken, OpaqueSeen
+from carillon.users.domain.tokens import NewToken, OpaqueSeen, Owner
 from carillon.users.store.changes import audit
 from carillon.users.store.idempotency import claim, release
 
-Owner = Literal["user", "application"]
 _COLUMN: Mapping[Owner, str] = {"user": "user_id", "application": "service_account_id"}
 # The lock has those who make tokens of one owner at once count one after the other.
 _LOCK: Mapping[Owner, str] = {

@@ -10,7 +10,9 @@ from carillon.users.store.account_mail import put_mail
 from carillon.users.store.changes import touch
 from carillon.users.store.one_time_tokens import used_token, void_tokens
 
-_OWNER = "SELECT name, email, password_hash FROM users.users WHERE id = $1 AND status = 'active'"
+_OWNER = """
+SELECT name, email, password_hash FROM users.users WHERE id = $1 AND status = 'active' AND password_hash IS NOT NULL
+"""
 _LOCKED = """
 SELECT email_key, email_verified_at, password_hash FROM users.users WHERE id = $1 AND status = 'active' FOR UPDATE
 """
@@ -45,7 +47,7 @@ class Owner:
 
     name: str
     email: str | None
-    password_hash: str | None
+    password_hash: str
 
 
 class PasswordStore:

@@ -157,7 +157,7 @@ class Sessions:
             await _revoke(connection, [row["id"] for row in rows], reason="signed_out")
         return len(rows)
 
-    async def drop_ended_sessions(self, *, older_than_seconds: float, limit: int) -> int:
+    async def drop_ended(self, *, older_than_seconds: float, limit: int) -> int:
         """How many were dropped; at most `limit`."""
         return len(await self._database.fetch(_DROP_ENDED, older_than_seconds, limit))
 

@@ -25,6 +25,8 @@ from carillon.users.store.second_factors import LoginChallenges, SecondFactors
 from carillon.users.store.sessions import Sessions
 from carillon.users.store.suppressions import Suppressions
 
+_KEPT_SECONDS = 86_400.0
+
 
 class Stores:
     """What actions are given as their keepers."""
@@ -54,3 +56,16 @@ class Stores:
         self.second_factors = SecondFactors(database)
         self.sessions = Sessions(database)
         self.suppressions = Suppressions(database)
+
+    async def drop_ended(self, *, limit: int) -> int:
+        """Drop what is good for nothing any more, up to `limit` of each kind; the most that were dropped of one.
+
+        Sessions and mailed tokens are kept for a day after their end, keys of idempotency for a day.
+        """
+        return max(
+            await self.sessions.drop_ended(older_than_seconds=_KEPT_SECONDS, limit=limit),
+            await self.idempotency_keys.drop_old_keys(older_than_seconds=_KEPT_SECONDS, limit=limit),
+            await self.one_time_tokens.drop_ended(older_than_seconds=_KEPT_SECONDS, limit=limit),
+            await self.login_challenges.drop_ended(limit=limit),
+            await self.passkeys.drop_ended(limit=limit),
+        )
