@@ -14,7 +14,6 @@ from carillon.clients.access_tokens import ALGORITHM, key_id, verified
 from carillon.clients.revocations import Revocations
 from carillon.contracts.users import LONGEST_TOKEN, OPAQUE_PREFIX, Introspection, TokenToIntrospect
 from carillon.kit.auth import Caller
-from carillon.kit.broker.port import Broker
 from carillon.kit.cache import Cache
 from carillon.kit.errors import Unauthenticated, Unavailable
 from carillon.kit.http.client import ServiceClient, ServiceRefused, ServiceUnavailable
@@ -77,10 +76,11 @@ class Callers:
     """Takes both kinds of token. Raises Unauthenticated for a bad one, Unavailable when nobody can tell."""
 
     def __init__(self, client: ServiceClient, *, service: str) -> None:
-        self._revocations = Revocations()
+        self.revocations = Revocations()
+        """To be told of `users.events`."""
         self._ask = _Opaque(client)
         self._signed = RememberedTokens(
-            _Signed(SigningKeys(client, service=service), self._revocations, self._ask),
+            _Signed(SigningKeys(client, service=service), self.revocations, self._ask),
             service=service,
             name="signed_tokens",
             seconds=_REMEMBERED,
@@ -88,7 +88,7 @@ class Callers:
         self._opaque = RememberedTokens(
             self._ask, service=service, name="opaque_tokens", seconds=_REMEMBERED, stale_seconds=_WHILE_AWAY
         )
-        self._revocations.guard(self._signed, self._opaque)
+        self.revocations.guard(self._signed, self._opaque)
 
     async def __call__(self, token: str) -> Caller:
         if len(token) > LONGEST_TOKEN:
@@ -100,10 +100,6 @@ class Callers:
         if len(token) > LONGEST_TOKEN:
             raise Unauthenticated
         return await self._ask(token)
-
-    async def watch(self, broker: Broker) -> None:
-        """A loop: what is revoked anywhere is refused here."""
-        await self._revocations.watch(broker)
 
 
 class _Signed:

@@ -5,15 +5,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from uuid import UUID
 
-import msgspec
-import structlog
-
-from carillon.contracts.channels import USERS_EVENTS
-from carillon.contracts.users import LONGEST_ACCESS_SECONDS, UserChanged, event_of
-from carillon.kit.broker.port import Announced, Broker, Event, LinkLost
+from carillon.contracts.users import LONGEST_ACCESS_SECONDS, CategoryChanged, UserChanged
 from carillon.kit.remembered_tokens import RememberedTokens
 
-_log = structlog.get_logger()
 _SKEW_SECONDS = 5.0
 """By how much the clocks of two machines may differ."""
 
@@ -44,8 +38,10 @@ class Revocations:
         """These are to forget what is revoked from now on."""
         self._remembered.extend(remembered)
 
-    def note(self, change: UserChanged) -> None:
+    def heard(self, change: UserChanged | CategoryChanged) -> None:
         """What is verified from now on sees it."""
+        if isinstance(change, CategoryChanged):
+            return
         if not (change.tokens_changed or change.token_version is not None or change.ended_sessions):
             return
         now = self._clock()
@@ -80,33 +76,8 @@ class Revocations:
         """Whether an access token of that Unix time may have been revoked before anybody listened here."""
         return self._heard_since is not None and issued_at < self._heard_since + _SKEW_SECONDS
 
-    async def watch(self, broker: Broker) -> None:
-        """A loop: what is revoked anywhere is void here."""
-        self.link_down()
-        async with broker.subscribe(USERS_EVENTS) as events:
-            try:
-                async for event in events:
-                    self._hear(event)
-            finally:  # before the closing, which may take its time
-                self.link_down()
-
     def __len__(self) -> int:
         return len(self._versions) + len(self._sessions)
-
-    def _hear(self, event: Event) -> None:
-        if isinstance(event, LinkLost):
-            self.link_down()
-            return
-        if isinstance(event, Announced):
-            try:
-                changed = event_of(event.body)
-            except msgspec.DecodeError:
-                _log.warning("user_event_unreadable", size=len(event.body))
-            else:
-                if isinstance(changed, UserChanged):
-                    self.note(changed)
-                return
-        self.link_up()
 
     def _drop(self, until: float) -> None:
         versions, sessions = self._versions, self._sessions

@@ -7,16 +7,21 @@ from typing import NamedTuple
 from uuid import UUID
 
 import msgspec
-import structlog
 
-from carillon.contracts.channels import USERS_EVENTS, Channel
-from carillon.contracts.users import Contact, ContactsFound, ContactsWanted, Decision, DeviceGone, UserChanged, event_of
-from carillon.kit.broker.port import Announced, Broker, Event, LinkLost
+from carillon.contracts.channels import Channel
+from carillon.contracts.users import (
+    CategoryChanged,
+    Contact,
+    ContactsFound,
+    ContactsWanted,
+    Decision,
+    DeviceGone,
+    UserChanged,
+)
 from carillon.kit.cache import Cache, Found
 from carillon.kit.http.client import ServiceClient, ServiceRefused, ServiceUnavailable, refused
 from carillon.kit.loader import Loader
 
-_log = structlog.get_logger()
 _MANY_CATEGORIES = 200
 _SOFT_SHARE = 1 / 3
 _JITTER = 0.1
@@ -32,7 +37,7 @@ class _Wanted(NamedTuple):
 class UsersClient:
     """A contact is remembered for `fresh_seconds`; while the users service is away, up to `stale_seconds`.
 
-    For a third of `fresh_seconds` longer it is answered while it is asked for anew. While `watch` hears of no changes
+    For a third of `fresh_seconds` longer it is answered while it is asked for anew. While it hears of no changes
     it is remembered for a second.
     """
 
@@ -88,30 +93,19 @@ class UsersClient:
         for channel, category in self._asked:
             self._cache.forget(_Wanted(user_id, channel, category))
 
-    async def watch(self, broker: Broker) -> None:
-        """A loop: drop whoever changed; drop everybody whenever changes may have been missed."""
-        self._cache.link_down()
-        async with broker.subscribe(USERS_EVENTS) as events:
-            try:
-                async for event in events:
-                    self._hear(event)
-            finally:  # before the closing, which may take its time
-                self._cache.link_down()
+    def heard(self, event: UserChanged | CategoryChanged) -> None:
+        """Drop whoever changed; a category may decide about anybody, so that everybody is dropped."""
+        if isinstance(event, UserChanged):
+            self.forget(event.user_id)
+        else:
+            self.link_up()
 
-    def _hear(self, event: Event) -> None:
-        if isinstance(event, LinkLost):
-            self._cache.link_down()
-            return
-        if isinstance(event, Announced):
-            try:
-                changed = event_of(event.body)
-            except msgspec.DecodeError:
-                _log.warning("user_event_unreadable", size=len(event.body))
-            else:
-                if isinstance(changed, UserChanged):
-                    self.forget(changed.user_id)
-                    return
-                # A category may decide about anybody: everybody is forgotten.
+    def link_down(self) -> None:
+        """Nobody tells of changes from now on."""
+        self._cache.link_down()
+
+    def link_up(self) -> None:
+        """Changes are told of again; whatever is remembered may have changed."""
         self._cache.link_up()
         self._asked.clear()
 

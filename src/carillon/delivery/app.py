@@ -8,6 +8,7 @@ import aiohttp
 
 from carillon.clients.own_token import own_token
 from carillon.clients.templates import TemplatesClient
+from carillon.clients.user_events import follow
 from carillon.clients.users import UsersClient
 from carillon.contracts import channels
 from carillon.contracts.channels import LANES, topology
@@ -87,7 +88,7 @@ def build_worker(worker: Worker) -> Service:
                     checks=neighbours.checks,
                 )
             )
-            watch = {"contacts": lambda: neighbours.users.watch(broker)}
+            watch = {"contacts": lambda: follow(broker, neighbours.users)}
             yield replace(running, loops={**running.loops, **watch})
 
     return Service(worker.name, opened)

@@ -9,6 +9,7 @@ from pathlib import Path
 from carillon.clients.authentication import Callers
 from carillon.clients.own_token import own_token
 from carillon.clients.templates import TemplatesClient
+from carillon.clients.user_events import follow
 from carillon.clients.users import UsersClient
 from carillon.contracts.channels import ERASURES_QUEUE, STATUS_QUEUE, topology
 from carillon.contracts.rendering import CompiledTemplates
@@ -106,10 +107,7 @@ async def outside(settings: GatewaySettings) -> AsyncIterator[Outside]:
             TemplatesClient(templates, service=NAME),
             callers,
             callers.strictly,
-            loops={
-                "watch_users": lambda: contacts.watch(broker),
-                "watch_revocations": lambda: callers.watch(broker),
-            },
+            loops={"watch_users": lambda: follow(broker, contacts, callers.revocations)},
             checks={
                 "broker": HealthCheck(
                     broker.ping, "Notifications are accepted and statuses answered; delivery resumes by itself."

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from carillon.clients.authentication import Callers
 from carillon.clients.own_token import own_token
+from carillon.clients.user_events import follow
 from carillon.contracts.channels import topology
 from carillon.contracts.rendering import CompiledTemplates
 from carillon.kit.auth import Authenticator
@@ -40,7 +41,7 @@ def build(settings: TemplatesSettings) -> Service:
             caller_limit(settings.requests_per_minute, settings.redis_url, service="templates") as limit,
         ):
             callers = Callers(ServiceClient(session, settings.users_url, token=token), service="templates")
-            watching: dict[str, Loop] = {"watch_revocations": lambda: callers.watch(broker)}
+            watching: dict[str, Loop] = {"watch_revocations": lambda: follow(broker, callers.revocations)}
             yield running(settings, database, callers, limit, verify=callers.strictly, loops=watching)
 
     return Service("templates", opened, ("/api/v1/templates",))

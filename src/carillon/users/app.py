@@ -9,6 +9,7 @@ from pathlib import Path
 
 from carillon.clients.own_token import own_token
 from carillon.clients.revocations import Revocations
+from carillon.clients.user_events import follow
 from carillon.contracts.channels import topology
 from carillon.kit.broker.open import open_broker
 from carillon.kit.broker.port import Broker
@@ -30,7 +31,7 @@ from carillon.users.actions.mailing import Terms
 from carillon.users.actions.noting import TokensUsed
 from carillon.users.actions.rotating import KeyFile
 from carillon.users.domain.people import Address, address
-from carillon.users.loops import Changes, announce, listen, mail, note_used, tidy, watch_keys
+from carillon.users.loops import Changes, announce, mail, note_used, tidy, watch_keys
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.installation import (
     Installation,
@@ -239,7 +240,7 @@ def _running(here: Resources, database: Database, broker: Broker, token: str) ->
         "mail": partial(
             mail, stores.account_mails, stores.one_time_tokens, _terms(settings), settings.gateway_url, token
         ),
-        "listen": partial(listen, broker, here.look_ups, here.revocations),
+        "listen": partial(follow, broker, here.look_ups, here.revocations),
     }
     return Running(app, loops, checks, [shortcut])
 

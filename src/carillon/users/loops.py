@@ -1,17 +1,11 @@
-"""What runs beside the requests: changes are announced, and what other processes changed is forgotten here."""
+"""What runs beside the requests: changes are announced, mails handed over, what has ended is dropped."""
 
 import asyncio
 import contextlib
 from typing import Protocol, TypeVar
 from uuid import UUID
 
-import msgspec
-import structlog
-
-from carillon.clients.revocations import Revocations
-from carillon.contracts.channels import USERS_EVENTS
-from carillon.contracts.users import UserChanged, event_of
-from carillon.kit.broker.port import Announced, Broker, Event, LinkLost
+from carillon.kit.broker.port import Broker
 from carillon.kit.http.client import ServiceClient, open_session
 from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.kit.telemetry.metrics import OUTBOX_WAITING
@@ -25,7 +19,6 @@ from carillon.users.providers.gateway import NotificationGateway
 from carillon.users.store.account_mail import AccountMails
 from carillon.users.store.one_time_tokens import OneTimeTokens
 
-_log = structlog.get_logger()
 K = TypeVar("K")
 _POLL_SECONDS = 0.5
 _CUT_OFF_SECONDS = 5.0
@@ -121,38 +114,3 @@ async def watch_keys(file: KeyFile[K], user: KeyUser[K]) -> None:
     while True:
         await asyncio.sleep(_KEYS_SECONDS)
         await asyncio.to_thread(file.look, user)
-
-
-async def listen(broker: Broker, look_ups: LookUps, revocations: Revocations) -> None:
-    """Forget whoever changed anywhere; forget everything whenever changes may have been missed."""
-    _link_down(look_ups, revocations)
-    async with broker.subscribe(USERS_EVENTS) as events:
-        try:
-            async for event in events:
-                _hear(event, look_ups, revocations)
-        finally:  # before the closing, which may take its time
-            _link_down(look_ups, revocations)
-
-
-def _hear(event: Event, look_ups: LookUps, revocations: Revocations) -> None:
-    if isinstance(event, LinkLost):
-        _link_down(look_ups, revocations)
-        return
-    if isinstance(event, Announced):
-        try:
-            changed = event_of(event.body)
-        except msgspec.DecodeError:
-            _log.warning("user_event_unreadable", size=len(event.body))
-        else:
-            if isinstance(changed, UserChanged):  # a category is read anew each time: nobody needs to be forgotten
-                look_ups.outdated(changed.user_id, changed.version)
-                revocations.note(changed)
-            return
-    look_ups.link_up()
-    revocations.link_up()
-
-
-def _link_down(look_ups: LookUps, revocations: Revocations) -> None:
-    """Before a subscription stands, and from the moment on that nobody reads it, nobody tells of changes."""
-    look_ups.link_down()
-    revocations.link_down()

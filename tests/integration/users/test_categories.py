@@ -9,6 +9,7 @@ import aiohttp
 import asyncpg
 import pytest
 
+from carillon.clients.user_events import follow
 from carillon.clients.users import UsersClient
 from carillon.contracts.channels import topology
 from carillon.kit.broker.open import open_broker
@@ -102,7 +103,7 @@ async def test_those_who_remember_decisions_forget_them_when_a_category_changes(
         ada, _ = await api.someone()
         url = str(api.session._base_url)
         client = UsersClient(ServiceClient(session, url, token=api.service_token("email_worker")), fresh_seconds=3600)
-        watching = asyncio.create_task(client.watch(broker))
+        watching = asyncio.create_task(follow(broker, client))
         try:
 
             async def layer() -> str:

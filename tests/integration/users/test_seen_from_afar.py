@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from carillon.clients.authentication import Callers
+from carillon.clients.user_events import follow
 from carillon.clients.users import UsersClient
 from carillon.contracts.channels import topology
 from carillon.contracts.users import DeviceGone
@@ -85,7 +86,10 @@ async def test_what_is_revoked_is_refused_elsewhere_within_a_second(
         open_broker(settings.broker_url, topology(), name="bells") as broker,
     ):
         callers = Callers(client, service="bells")
-        loops = [asyncio.ensure_future(service.loops["announce"]()), asyncio.ensure_future(callers.watch(broker))]
+        loops = [
+            asyncio.ensure_future(service.loops["announce"]()),
+            asyncio.ensure_future(follow(broker, callers.revocations)),
+        ]
         try:
             await eventually(lambda: sql.fetchval(LISTENING), says="the other service listens")
             admin = await api.admin()

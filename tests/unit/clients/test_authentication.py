@@ -13,6 +13,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from carillon.clients.authentication import Callers, SigningKeys
+from carillon.clients.user_events import follow
 from carillon.contracts.users import Introspection, TokenToIntrospect
 from carillon.kit.auth import Authenticator
 from carillon.kit.broker.port import Event, Reconnected
@@ -240,7 +241,7 @@ class Link:
 async def hearing(callers: Callers) -> AsyncIterator[Link]:
     """Within: the link stands."""
     link: Any = Link()
-    task = asyncio.create_task(callers.watch(link))
+    task = asyncio.create_task(follow(link, callers.revocations))
     link.events.put_nowait(Reconnected())
     await eventually(link.events.empty)
     try:

@@ -6,12 +6,12 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from carillon.clients.revocations import Revocations
+from carillon.clients.user_events import follow
 from carillon.clients.users import UsersClient
 from carillon.contracts.users import Contact, ContactsFound, Decision
 from carillon.kit.broker.port import Event, Reconnected
 from carillon.kit.ids import uuid7
 from carillon.users.actions.looking_up import LookUps
-from carillon.users.loops import listen
 from tests.support.waiting import eventually
 from tests.unit.users.fakes import FakePeople
 
@@ -83,7 +83,7 @@ async def test_the_users_service_counts_on_no_news_while_its_link_closes() -> No
     guarded: Any = tokens
     revocations.guard(guarded)
 
-    async with stopping(listen(broker, look_ups, revocations), broker):
+    async with stopping(follow(broker, look_ups, revocations), broker):
         assert (look_ups.link.is_set(), tokens.link) == (False, False)
 
 
@@ -93,7 +93,7 @@ async def test_callers_are_verified_anew_while_the_link_closes() -> None:
     guarded: Any = tokens
     revocations.guard(guarded)
 
-    async with stopping(revocations.watch(broker), broker):
+    async with stopping(follow(broker, revocations), broker):
         assert tokens.link is False
 
 
@@ -102,7 +102,7 @@ async def test_contacts_are_asked_for_anew_while_the_link_closes() -> None:
     asked: Any = Asked()
     client = UsersClient(asked)
 
-    async with stopping(client.watch(broker), broker):
+    async with stopping(follow(broker, client), broker):
         await client.contact(ADA, "push", None)
         assert client.remembered(ADA, "push", None) is not None
         await eventually(lambda: client.remembered(ADA, "push", None) is None, within=3)

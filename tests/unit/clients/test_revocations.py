@@ -15,8 +15,8 @@ def raised(version: int) -> UserChanged:
 
 def test_tokens_of_a_lower_version_and_of_ended_sessions_are_void_and_no_others() -> None:
     revocations = Revocations()
-    revocations.note(raised(3))
-    revocations.note(UserChanged(user_id=ADA, version=1, ended_sessions=[SESSION]))
+    revocations.heard(raised(3))
+    revocations.heard(UserChanged(user_id=ADA, version=1, ended_sessions=[SESSION]))
 
     assert revocations.void(ADA, uuid7(), 2)
     assert revocations.void(ADA, SESSION, 3)
@@ -28,14 +28,14 @@ def test_tokens_of_a_lower_version_and_of_ended_sessions_are_void_and_no_others(
 def test_the_highest_version_counts_in_whatever_order_events_come(order: tuple[int, int]) -> None:
     revocations = Revocations()
     for version in order:
-        revocations.note(raised(version))
+        revocations.heard(raised(version))
 
     assert revocations.void(ADA, uuid7(), 4)
 
 
 def test_a_change_that_revokes_nothing_is_not_kept() -> None:
     revocations = Revocations()
-    revocations.note(UserChanged(user_id=ADA, version=7))
+    revocations.heard(UserChanged(user_id=ADA, version=7))
 
     assert len(revocations) == 0
 
@@ -43,15 +43,15 @@ def test_a_change_that_revokes_nothing_is_not_kept() -> None:
 def test_a_revocation_is_kept_as_long_as_a_token_can_live_and_no_longer() -> None:
     now = 0.0
     revocations = Revocations(clock=lambda: now)
-    revocations.note(raised(2))
-    revocations.note(UserChanged(user_id=ADA, version=1, ended_sessions=[SESSION]))
+    revocations.heard(raised(2))
+    revocations.heard(UserChanged(user_id=ADA, version=1, ended_sessions=[SESSION]))
 
     now = LONGEST_ACCESS_SECONDS
-    revocations.note(UserChanged(user_id=uuid7(), version=1, tokens_changed=True))
+    revocations.heard(UserChanged(user_id=uuid7(), version=1, tokens_changed=True))
     assert revocations.void(ADA, SESSION, 1)
 
     now += 1
-    revocations.note(UserChanged(user_id=uuid7(), version=1, tokens_changed=True))
+    revocations.heard(UserChanged(user_id=uuid7(), version=1, tokens_changed=True))
     assert len(revocations) == 0
 
 
@@ -59,6 +59,6 @@ def test_no_more_than_its_capacity_is_kept_the_oldest_leaves() -> None:
     revocations = Revocations(capacity=3)
     sessions = [uuid7() for _ in range(10)]
     for session_id in sessions:
-        revocations.note(UserChanged(user_id=ADA, version=1, ended_sessions=[session_id]))
+        revocations.heard(UserChanged(user_id=ADA, version=1, ended_sessions=[session_id]))
 
     assert [revocations.void(ADA, session_id, 1) for session_id in sessions] == [False] * 7 + [True] * 3

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from carillon.clients.user_events import follow
 from carillon.clients.users import UsersClient
 from carillon.contracts.users import Contact, ContactsFound, ContactsWanted, Decision, DeviceGone, UserChanged
 from carillon.kit.broker.port import Announced, Event, LinkLost, Reconnected
@@ -137,7 +138,7 @@ async def test_while_users_is_away_a_contact_serves_within_the_stale_bound_only(
 
 
 class Announcing:
-    """The part of a broker that `watch` uses."""
+    """The part of a broker that `follow` uses."""
 
     def __init__(self) -> None:
         self.events: asyncio.Queue[Event] = asyncio.Queue()
@@ -155,7 +156,7 @@ class Announcing:
 @pytest.fixture
 async def broker(client: UsersClient) -> AsyncIterator[Announcing]:
     announcing: Any = Announcing()
-    watching = asyncio.create_task(client.watch(announcing))
+    watching = asyncio.create_task(follow(announcing, client))
     yield announcing
     watching.cancel()
     await asyncio.wait([watching])

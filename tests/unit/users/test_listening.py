@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from carillon.clients.revocations import Revocations
+from carillon.clients.user_events import follow
 from carillon.contracts.preferences import Choices
 from carillon.kit.auth import Caller
 from carillon.kit.broker.port import Announced, Event, LinkLost, Reconnected
@@ -17,7 +18,7 @@ from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.users.actions.looking_up import LookUps
 from carillon.users.domain.events import WaitingEvent
 from carillon.users.domain.preferences import Person
-from carillon.users.loops import Changes, announce, listen
+from carillon.users.loops import Changes, announce
 from tests.support.waiting import eventually
 from tests.unit.users.fakes import FakePeople
 
@@ -67,7 +68,7 @@ async def link(look_ups: LookUps) -> AsyncIterator[Link]:
     link: Any = Link()
     revocations = Revocations()
     revocations.guard(RememberedTokens(nobody, service="test", seconds=60))
-    listening = asyncio.create_task(listen(link, look_ups, revocations))
+    listening = asyncio.create_task(follow(link, look_ups, revocations))
     await asyncio.sleep(0)
     yield link
     listening.cancel()

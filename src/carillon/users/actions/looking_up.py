@@ -8,7 +8,7 @@ from uuid import UUID
 
 from carillon.contracts.channels import Channel
 from carillon.contracts.preferences import CategoryRule
-from carillon.contracts.users import Contact, ContactsFound
+from carillon.contracts.users import CategoryChanged, Contact, ContactsFound, UserChanged
 from carillon.kit.cache import Cache, Found
 from carillon.kit.errors import Unavailable
 from carillon.kit.loader import Loader
@@ -141,11 +141,12 @@ class LookUps:
             self._shared.changed(user_id)
         self._cache.forget(user_id)
 
-    def outdated(self, user_id: UUID, version: int) -> None:
-        """Changed anywhere, to this version."""
-        if self._shared is not None:
-            self._shared.outdated(user_id, version)
-        self._cache.forget(user_id)
+    def heard(self, event: UserChanged | CategoryChanged) -> None:
+        """Changed anywhere. What holds of a category is read anew each time: nobody needs to be forgotten."""
+        if isinstance(event, UserChanged):
+            if self._shared is not None:
+                self._shared.outdated(event.user_id, event.version)
+            self._cache.forget(event.user_id)
 
     async def outdate(self, versions: dict[UUID, int]) -> None:
         """Tell the shared copies what was committed."""
