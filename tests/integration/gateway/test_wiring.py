@@ -123,7 +123,6 @@ async def test_a_gateway_built_from_settings_accepts_and_relays(settings: Gatewa
     assert service.paths == PATHS
     assert set(running.loops) == {
         "watch_users",
-        "watch_revocations",
         "erasures",
         "relay",
         "recorder",

@@ -25,10 +25,6 @@ class AccessTokens:
         self._keys = {key.kid: key for key in keys}
         self._public = {kid: key.private.public_key() for kid, key in self._keys.items()}
 
-    @property
-    def kids(self) -> list[str]:
-        return list(self._keys)
-
     def jwks(self) -> dict[str, Any]:
         """RFC 7517, for `/.well-known/jwks.json`: the keys that sign, signed or will sign."""
         return {
