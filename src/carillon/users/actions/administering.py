@@ -9,10 +9,10 @@ import structlog
 from carillon.kit.auth import Caller
 from carillon.kit.errors import Forbidden, check_version
 from carillon.users.actions.changing import Changed
-from carillon.users.actions.granting import Change, Expected, Granter
+from carillon.users.actions.granting import Change, Expected
 from carillon.users.actions.telling import Told
 from carillon.users.domain.people import User
-from carillon.users.domain.roles import not_held
+from carillon.users.domain.roles import Actor, not_held
 from carillon.users.errors import CannotActOn, LastAdministrator, UnknownUser
 
 _log = structlog.get_logger()
@@ -39,7 +39,7 @@ class Registry(Protocol):
 
 
 async def suspend(
-    user_id: UUID, reason: str, *, expected: Expected, by: Granter, registry: Registry, changed: Changed
+    user_id: UUID, reason: str, *, expected: Expected, by: Actor, registry: Registry, changed: Changed
 ) -> User:
     """Sessions end, tokens stop working. Raises UnknownUser, CannotActOn, LastAdministrator, PreconditionFailed."""
     async with registry.changing() as change:
@@ -55,7 +55,7 @@ async def suspend(
     return user
 
 
-async def restore(user_id: UUID, *, expected: Expected, by: Granter, registry: Registry, changed: Changed) -> User:
+async def restore(user_id: UUID, *, expected: Expected, by: Actor, registry: Registry, changed: Changed) -> User:
     """Personal access tokens work again; sessions have to begin anew. Raises UnknownUser, CannotActOn,
     PreconditionFailed."""
     async with registry.changing() as change:
@@ -68,7 +68,7 @@ async def restore(user_id: UUID, *, expected: Expected, by: Granter, registry: R
     return user
 
 
-async def erase(user_id: UUID, *, expected: Expected, by: Granter, registry: Registry, changed: Changed) -> None:
+async def erase(user_id: UUID, *, expected: Expected, by: Actor, registry: Registry, changed: Changed) -> None:
     """For good. Raises UnknownUser, CannotActOn, LastAdministrator, PreconditionFailed."""
     async with registry.changing() as change:
         await check_acting_on(change, user_id, expected, by)
@@ -80,7 +80,7 @@ async def erase(user_id: UUID, *, expected: Expected, by: Granter, registry: Reg
     _log.info("user_erased", user_id=str(user_id), actor_id=str(by.actor_id))
 
 
-async def check_acting_on(change: Change, user_id: UUID, expected: Expected, by: Granter) -> None:
+async def check_acting_on(change: Change, user_id: UUID, expected: Expected, by: Actor) -> None:
     """Nobody acts on who holds more. Raises UnknownUser, PreconditionFailed, CannotActOn."""
     grants = await change.grants(user_id)
     if grants is None:

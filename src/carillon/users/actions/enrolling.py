@@ -10,9 +10,10 @@ import structlog
 from carillon.kit.errors import Forbidden
 from carillon.users.actions.administering import Registry, check_acting_on
 from carillon.users.actions.changing import Changed
-from carillon.users.actions.granting import Expected, Granter
+from carillon.users.actions.granting import Expected
 from carillon.users.actions.proving import Proving, judged_code, prove
 from carillon.users.actions.telling import Told
+from carillon.users.domain.roles import Actor
 from carillon.users.domain.second_factors import (
     RECOVERY_BYTES,
     RECOVERY_CODES,
@@ -89,7 +90,7 @@ async def remove_factor(
 
 
 async def take_factor_away(
-    user_id: UUID, *, expected: Expected, by: Granter, registry: Registry, told: Told, changed: Changed
+    user_id: UUID, *, expected: Expected, by: Actor, registry: Registry, told: Told, changed: Changed
 ) -> None:
     """For somebody who has lost it. Raises UnknownUser, CannotActOn, UnknownSecondFactor, PreconditionFailed; Forbidden
     for one's own, which takes a code."""

@@ -10,7 +10,7 @@ from carillon.kit.errors import FieldProblem, Invalid, check_version
 from carillon.kit.ids import uuid7
 from carillon.users.actions.changing import Changed
 from carillon.users.domain.idempotency import Once
-from carillon.users.domain.roles import ADMIN, Grants, Holds, Permission, Role, not_held
+from carillon.users.domain.roles import ADMIN, Actor, Grants, Holds, Permission, Role, not_held
 from carillon.users.errors import (
     AlreadyMade,
     CannotGrant,
@@ -73,15 +73,6 @@ class Ledger(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Granter:
-    """Who gives and takes, what they hold themselves, and from which login."""
-
-    actor_id: UUID
-    holds: Holds
-    session_id: UUID | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class RoleChange:
     """What is to be different; None leaves it as it is."""
 
@@ -91,7 +82,7 @@ class RoleChange:
 
 
 async def make_role(
-    name: str, description: str, permissions: Collection[str], *, by: Granter, ledger: Ledger, once: Once | None = None
+    name: str, description: str, permissions: Collection[str], *, by: Actor, ledger: Ledger, once: Once | None = None
 ) -> tuple[Role, bool]:
     """The role, and whether it is new: it is not for the same key of idempotency.
 
@@ -116,7 +107,7 @@ async def make_role(
 
 
 async def change_role(
-    role_id: UUID, wanted: RoleChange, *, expected: Expected, by: Granter, ledger: Ledger, changed: Changed
+    role_id: UUID, wanted: RoleChange, *, expected: Expected, by: Actor, ledger: Ledger, changed: Changed
 ) -> Role:
     """Raises UnknownRole, SeededRole, RoleNameTaken, Invalid, CannotGrant, PreconditionFailed."""
     async with ledger.changing() as change:
@@ -141,7 +132,7 @@ async def change_role(
     return now
 
 
-async def delete_role(role_id: UUID, *, expected: Expected, by: Granter, ledger: Ledger, changed: Changed) -> Role:
+async def delete_role(role_id: UUID, *, expected: Expected, by: Actor, ledger: Ledger, changed: Changed) -> Role:
     """The role as it was. Raises UnknownRole, SeededRole, CannotGrant, PreconditionFailed."""
     async with ledger.changing() as change:
         role = await _role(change, role_id)
@@ -157,7 +148,7 @@ async def delete_role(role_id: UUID, *, expected: Expected, by: Granter, ledger:
 
 
 async def assign_roles(
-    user_id: UUID, names: Collection[str], *, expected: Expected, by: Granter, ledger: Ledger, changed: Changed
+    user_id: UUID, names: Collection[str], *, expected: Expected, by: Actor, ledger: Ledger, changed: Changed
 ) -> Grants:
     """These roles and no others. Raises UnknownUser, Invalid, CannotGrant, LastAdministrator, PreconditionFailed."""
     async with ledger.changing() as change:
@@ -181,7 +172,7 @@ async def assign_roles(
 
 
 async def assign_permissions(
-    user_id: UUID, names: Collection[str], *, expected: Expected, by: Granter, ledger: Ledger, changed: Changed
+    user_id: UUID, names: Collection[str], *, expected: Expected, by: Actor, ledger: Ledger, changed: Changed
 ) -> Grants:
     """These direct permissions and no others. Raises UnknownUser, Invalid, CannotGrant, PreconditionFailed."""
     async with ledger.changing() as change:
@@ -217,7 +208,7 @@ async def _grants(change: Change, user_id: UUID, expected: Expected) -> Grants:
     return found
 
 
-async def _check_permissions(change: Change, names: Collection[str], by: Granter) -> None:
+async def _check_permissions(change: Change, names: Collection[str], by: Actor) -> None:
     _check_known("permissions", names, (one.name for one in await change.permissions()))
     check_held(names, by.holds)
 

@@ -47,7 +47,7 @@ class Grants(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who changes a person, whether they may change everybody, what they hold, and from which login."""
+    """Who changes people, or what they may do: whether everybody, what they hold themselves, and from which login."""
 
     actor_id: UUID
     anyone: bool

@@ -21,8 +21,7 @@ from carillon.users.domain.audit import AuditEvent, AuditSearch
 from carillon.users.domain.people import ONE_LINE, Search, User, email_key
 from carillon.users.domain.preferences import Status
 from carillon.users.errors import UnknownUser
-from carillon.users.routes.resources import READ, TAG, resources
-from carillon.users.routes.roles import granter
+from carillon.users.routes.resources import READ, TAG, actor, resources
 
 SUSPEND = "users:suspend"
 ERASE = "users:erase"
@@ -86,7 +85,7 @@ async def suspend_user(
         user_id,
         data.reason.strip(),
         expected=expected_versions(if_match),
-        by=granter(request),
+        by=actor(request),
         registry=here.stores.administration,
         changed=here.changes.revoked,
     )
@@ -103,7 +102,7 @@ async def restore_user(
     user = await administering.restore(
         user_id,
         expected=expected_versions(if_match),
-        by=granter(request),
+        by=actor(request),
         registry=here.stores.administration,
         changed=here.changes.revoked,
     )
@@ -119,7 +118,7 @@ async def erase_user(request: ApiRequest, user_id: FromPath[UUID], if_match: IfM
     await administering.erase(
         user_id,
         expected=expected_versions(if_match),
-        by=granter(request),
+        by=actor(request),
         registry=here.stores.administration,
         changed=here.changes.revoked,
     )

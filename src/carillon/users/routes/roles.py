@@ -15,12 +15,12 @@ from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.idempotency import REPLAYED, IdempotencyKey
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions import granting
-from carillon.users.actions.granting import Granter, RoleChange
+from carillon.users.actions.granting import RoleChange
 from carillon.users.domain.people import ONE_LINE
 from carillon.users.domain.roles import Grants, Permission, Role
 from carillon.users.errors import UnknownRole, UnknownUser
 from carillon.users.routes.once import once_of
-from carillon.users.routes.resources import TAG, resources
+from carillon.users.routes.resources import TAG, actor, resources
 
 READ_ROLES = "roles:read"
 WRITE_ROLES = "roles:write"
@@ -113,7 +113,7 @@ async def make_role(
         data.name,
         data.description.strip(),
         data.permissions,
-        by=granter(request),
+        by=actor(request),
         ledger=resources(request).stores.grants,
         once=once_of(request, idempotency_key, data, makes="role"),
     )
@@ -140,7 +140,7 @@ async def patch_role(
         role_id,
         RoleChange(data.name, description, data.permissions),
         expected=expected_versions(if_match),
-        by=granter(request),
+        by=actor(request),
         ledger=here.stores.grants,
         changed=here.changes.revoked,
     )
@@ -153,7 +153,7 @@ async def delete_role(request: ApiRequest, role_id: FromPath[UUID], if_match: If
     role = await granting.delete_role(
         role_id,
         expected=expected_versions(if_match),
-        by=granter(request),
+        by=actor(request),
         ledger=here.stores.grants,
         changed=here.changes.revoked,
     )
@@ -188,7 +188,7 @@ async def put_roles(
         user_id,
         frozenset(data.roles),
         expected=expected_versions(if_match),
-        by=granter(request),
+        by=actor(request),
         ledger=here.stores.grants,
         changed=here.changes.revoked,
     )
@@ -207,16 +207,11 @@ async def put_permissions(
         user_id,
         frozenset(data.permissions),
         expected=expected_versions(if_match),
-        by=granter(request),
+        by=actor(request),
         ledger=here.stores.grants,
         changed=here.changes.revoked,
     )
     return Answer(Envelope(grants, "replaced"), headers=etag(grants.version))
-
-
-def granter(request: ApiRequest) -> Granter:
-    """The caller as one who gives and takes."""
-    return Granter(request.auth.caller_id, request.auth.may, request.auth.session_id)
 
 
 def _whole(items: Sequence[Any]) -> Envelope[Sequence[Any]]:

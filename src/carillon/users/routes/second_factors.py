@@ -25,12 +25,12 @@ from carillon.users.routes.resources import (
     WRITE,
     Resources,
     account_key,
+    actor,
     client_address,
     counted,
     own_session,
     resources,
 )
-from carillon.users.routes.roles import granter
 from carillon.users.routes.sessions import AccessGranted, client_of, granted, opening
 
 Code = Annotated[str, Meta(pattern=r"^[0-9]{6}(?!\n)$", description="Six digits", examples=["492039"])]
@@ -185,7 +185,7 @@ async def take_away(request: ApiRequest, user_id: FromPath[UUID], if_match: IfMa
     await enrolling.take_factor_away(
         user_id,
         expected=expected_versions(if_match),
-        by=granter(request),
+        by=actor(request),
         registry=here.stores.administration,
         told=_removed(here),
         changed=here.changes,
