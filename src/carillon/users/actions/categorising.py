@@ -18,23 +18,28 @@ class CategoryKeeper(Protocol):
     async def drop(self, code: str, *, actor_id: UUID) -> bool: ...
 
 
-Told = Callable[[], None]
-"""Told after the commit: announce it soon."""
+Announce = Callable[[], None]
+"""Called after the commit: every process is to hear of it soon."""
 
 
 async def put_category(
-    wanted: CategoryWanted, *, actor_id: UUID, keeper: CategoryKeeper, told: Told, expected: Collection[int] | None
+    wanted: CategoryWanted,
+    *,
+    actor_id: UUID,
+    keeper: CategoryKeeper,
+    announce: Announce,
+    expected: Collection[int] | None,
 ) -> tuple[Category, bool]:
     """The category, and whether it is new. Raises PreconditionFailed, TooManyCategories."""
     kept = await keeper.put(wanted, actor_id=actor_id, expected=expected)
-    told()
+    announce()
     return kept
 
 
-async def drop_category(code: str, *, actor_id: UUID, keeper: CategoryKeeper, told: Told) -> None:
+async def drop_category(code: str, *, actor_id: UUID, keeper: CategoryKeeper, announce: Announce) -> None:
     """Raises CategoryNeeded, UnknownCategory."""
     if code in SEEDED:
         raise CategoryNeeded
     if not await keeper.drop(code, actor_id=actor_id):
         raise UnknownCategory
-    told()
+    announce()

@@ -1,7 +1,6 @@
 """Addresses that are confirmed: the one an account has, or the one that is to take its place."""
 
-from collections.abc import Callable, Collection
-from datetime import UTC, datetime
+from collections.abc import Collection
 from typing import Protocol
 from uuid import UUID
 
@@ -9,7 +8,8 @@ import structlog
 
 from carillon.users.actions.authenticating import secret_hash
 from carillon.users.actions.changing import Changed
-from carillon.users.domain.account_mail import Addressee, Mail, VerificationAsked, notice
+from carillon.users.actions.telling import Told, telling
+from carillon.users.domain.account_mail import VerificationAsked
 from carillon.users.domain.people import Address, User
 from carillon.users.domain.roles import Actor
 from carillon.users.errors import InvalidToken, UnknownUser
@@ -38,7 +38,7 @@ class AddressKeeper(Protocol):
         wanted: Address,
         *,
         by: Actor,
-        notice: Callable[[Addressee], Mail],
+        notice: Told,
         expected: Collection[int] | None,
     ) -> User | None: ...
 
@@ -73,10 +73,7 @@ async def change_email(
     Whoever has the address can have the password: a personal access token is not enough for one's own.
     Raises UnknownUser, CannotActOn, EmailTaken, PreconditionFailed.
     """
-
-    def told(to: Addressee) -> Mail:
-        return notice(to, "email_change_asked", public_url=public_url, now=datetime.now(UTC))
-
+    told = telling("email_change_asked", public_url=public_url)
     user = await keeper.put_pending_email(user_id, wanted, by=by, notice=told, expected=expected)
     if user is None:
         raise UnknownUser

@@ -59,7 +59,7 @@ async def replace_category(
         CategoryWanted(code=code, **msgspec.structs.asdict(data)),
         actor_id=request.auth.caller_id,
         keeper=here.stores.categories,
-        told=here.changes.announce_soon,
+        announce=here.changes.announce_soon,
         expected=expected_versions(if_match),
     )
     answer = Envelope(kept, "made" if made else "replaced")
@@ -73,7 +73,7 @@ async def replace_category(
 async def remove_category(request: ApiRequest, code: Code) -> Envelope[None]:
     here = resources(request)
     await drop_category(
-        code, actor_id=request.auth.caller_id, keeper=here.stores.categories, told=here.changes.announce_soon
+        code, actor_id=request.auth.caller_id, keeper=here.stores.categories, announce=here.changes.announce_soon
     )
     return Envelope(None, "dropped")
 

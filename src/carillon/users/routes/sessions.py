@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from carillon.contracts.users import LONGEST_TOKEN
@@ -17,6 +17,7 @@ from carillon.kit.http.routing import endpoint
 from carillon.users.actions.renewing import Opening, Scope, SignedIn, end_session, log_out, refresh
 from carillon.users.domain.tokens import Client, Session
 from carillon.users.routes.resources import TAG, Resources, client_address, counted, own_session, resources
+from carillon.users.routes.tokens import Limit, Page
 
 
 class AccessGranted(msgspec.Struct, frozen=True):
@@ -79,8 +80,8 @@ async def log_out_here(request: ApiRequest, data: JSONBody[Logout]) -> Envelope[
 @endpoint("GET", "/auth/sessions", needs=LOGGED_IN, says="One's own sessions, the newest first", tag=TAG, strict=True)
 async def list_sessions(
     request: ApiRequest,
-    page: Annotated[int, QueryParameter(ge=1, le=1_000_000)] = 1,
-    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
+    page: Page = 1,
+    limit: Limit = 20,
 ) -> Envelope[Sequence[Session]]:
     found, total = await resources(request).stores.sessions.sessions(
         request.auth.caller_id, current=own_session(request), limit=limit, offset=(page - 1) * limit
