@@ -31,7 +31,7 @@ def ask(
     command += [part for name in only for part in ("--include-name", name)]
     command += [part for name in without for part in ("--exclude-name", name)]
     command += ["--max-time", str(seconds)] if seconds else []
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds * 2 + 110)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=seconds * 2 + 400)
     report = done.stdout + done.stderr
     assert done.returncode == 0, report
     assert "No issues found" in report, report

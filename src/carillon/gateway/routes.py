@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import Annotated, cast
 from uuid import UUID
 
-import msgspec
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
@@ -28,10 +27,11 @@ from carillon.gateway.actions.ports import NotificationStore, ReportStore
 from carillon.gateway.actions.read import read_one, read_page, read_request, read_timeline
 from carillon.gateway.actions.record import record_word
 from carillon.gateway.domain import Wanted
-from carillon.kit.errors import Forbidden, invalid
+from carillon.kit.errors import Forbidden
 from carillon.kit.http.access import ApiRequest, owner_or
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.envelope import Envelope, page_of
+from carillon.kit.http.moments import Moment, moment
 from carillon.kit.http.routing import endpoint
 from carillon.kit.telemetry import correlation
 
@@ -40,7 +40,6 @@ READ = "notifications:read"
 REPORT = "notifications:report"
 _TAG = "notifications"
 _BY_REQUEST = "/api/v1/notifications/request/"
-Moment = Annotated[str | None, QueryParameter(schema_extra={"format": "date-time"}, description="RFC 3339")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +59,6 @@ def _gateway(request: ApiRequest) -> Gateway:
 def _owner(request: ApiRequest) -> UUID | None:
     """Whose notifications the caller may see; None: everybody's."""
     return None if request.auth.may(READ) else request.auth.caller_id
-
-
-def _moment(field: str, text: str | None) -> datetime | None:
-    """The framework's own reading would take numbers as well."""
-    try:
-        return None if text is None else msgspec.convert(text, datetime)
-    except msgspec.ValidationError as error:
-        raise invalid(field, str(error)) from None
 
 
 @endpoint(
@@ -188,8 +179,8 @@ async def show_all(
         status=status,
         channel=notification_type,
         template_code=template_code,
-        created_from=_moment("created_from", created_from),
-        created_to=_moment("created_to", created_to),
+        created_from=moment("created_from", created_from),
+        created_to=moment("created_to", created_to),
     )
     found, total = await read_page(wanted, _gateway(request).notifications, limit=limit, page=page)
     return page_of(found, total=total, limit=limit, page=page)

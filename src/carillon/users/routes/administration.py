@@ -1,7 +1,6 @@
 """People as the operator sees them: listed, suspended, exported, erased; and who did what."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
@@ -9,11 +8,11 @@ import msgspec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
-from carillon.kit.errors import invalid
 from carillon.kit.http.access import ApiRequest, self_or
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.conditions import IfMatch, etag, expected_versions
 from carillon.kit.http.envelope import Envelope
+from carillon.kit.http.moments import Moment, moment
 from carillon.kit.http.paging import Cursor, PageNumber, PageSize, list_name, page_answer, wanted
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions import administering
@@ -65,10 +64,10 @@ async def list_audit_events(
     subject_id: FromQuery[UUID | None] = None,
     actor_id: FromQuery[UUID | None] = None,
     action: Annotated[str | None, _NAME] = None,
-    since: FromQuery[datetime | None] = None,
-    until: FromQuery[datetime | None] = None,
+    since: Moment = None,
+    until: Moment = None,
 ) -> Answer[Envelope[Sequence[AuditEvent]]]:
-    search = AuditSearch(subject_id, actor_id, action, _moment("since", since), _moment("until", until))
+    search = AuditSearch(subject_id, actor_id, action, moment("since", since), moment("until", until))
     asked = wanted(list_name("audit_events", search), page=page, limit=limit, cursor=cursor)
     found, total = await resources(request).stores.lists.audit_events(search, asked)
     return page_answer(request, found, asked=asked, total=total, key=lambda event: event.event_id)
@@ -141,16 +140,6 @@ async def export_user(request: ApiRequest, user_id: FromPath[UUID]) -> Answer[En
         raise UnknownUser
     headers = {"Content-Disposition": f'attachment; filename="user-{user_id}.json"', "Cache-Control": "no-store"}
     return Answer(Envelope(held), headers=headers)
-
-
-def _moment(field: str, given: datetime | None) -> datetime | None:
-    """A time without a zone is UTC. Raises Invalid for one that UTC has no year for."""
-    if given is None:
-        return None
-    try:
-        return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
-    except OverflowError:
-        raise invalid(field, "There is no such time in UTC.") from None
 
 
 HANDLERS = [list_users, list_audit_events, suspend_user, restore_user, erase_user, export_user]

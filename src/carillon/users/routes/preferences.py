@@ -18,6 +18,7 @@ from carillon.kit.http.access import SELF_READ, ApiRequest, acts_for_self, self_
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.conditions import IfMatch, etag, expected_versions
 from carillon.kit.http.envelope import Envelope
+from carillon.kit.http.moments import moment
 from carillon.kit.http.routing import endpoint
 from carillon.kit.http.shortcut import Ready, Shortcut, Tokens, Written
 from carillon.users.actions.changing import change_preferences
@@ -112,8 +113,8 @@ async def read_preferences(
 ) -> Answer[Envelope[Preferences]]:
     if not may_look_up(request.auth, user_id):
         raise UnknownUser
-    if as_of is not None:
-        return Answer(Envelope(await preferences_then(request, user_id, as_of)))
+    if (at := moment("as_of", as_of)) is not None:
+        return Answer(Envelope(await preferences_then(request, user_id, at)))
     ready = told(await resources(request).look_ups.preferences(user_id))
     return Answer(ready.content, headers=ready.headers)
 
