@@ -66,6 +66,21 @@ async def test_a_later_start_changes_neither_files_nor_rows(
     assert await sql.fetchval("SELECT count(*) FROM users.personal_access_tokens") == 6
 
 
+async def test_a_disabled_application_stays_so_and_the_token_in_its_place_is_left_alone(
+    settings: UsersSettings, tmp_path: Path, sql: asyncpg.Connection
+) -> None:
+    await sql.execute("UPDATE users.service_accounts SET disabled_at = now() WHERE name = 'application'")
+    known = json.loads((tmp_path / "credentials.json").read_text())
+    (tmp_path / "credentials.json").write_text(json.dumps({**known, "application_token": "of another application"}))
+    tokens = await sql.fetchval("SELECT count(*) FROM users.personal_access_tokens")
+
+    await bootstrap(settings, tmp_path)
+
+    assert json.loads((tmp_path / "credentials.json").read_text())["application_token"] == "of another application"
+    assert await sql.fetchval("SELECT count(*) FROM users.personal_access_tokens") == tokens
+    assert await sql.fetchval("SELECT disabled_at FROM users.service_accounts WHERE name = 'application'") is not None
+
+
 async def test_files_that_were_lost_are_made_anew_and_old_tokens_fade_out(
     settings: UsersSettings, tmp_path: Path, sql: asyncpg.Connection
 ) -> None:

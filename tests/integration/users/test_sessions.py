@@ -78,11 +78,15 @@ async def test_a_replay_after_the_grace_ends_the_session_and_is_written_down(
 ) -> None:
     first = await logged_in(api)
     second = (await refreshed(api, first["refresh_token"])).data
+    assert (await api.call("GET", "/v1/users/me", token=second["access_token"])).status == 200
     await sql.execute(EXPIRE_GRACE)
 
     replay = await refreshed(api, first["refresh_token"])
 
     assert (replay.status, replay.body["error"]) == (401, "invalid_refresh_token")
+    assert (await api.call("GET", "/v1/users/me", token=second["access_token"])).status == 401, (
+        "at once in this process"
+    )
     assert (await refreshed(api, second["refresh_token"])).status == 401, "the thief's lineage ends with the owner's"
     assert (
         await sql.fetchval("SELECT revoked_reason FROM users.sessions WHERE id = $1", UUID(sid(first["access_token"])))

@@ -148,7 +148,7 @@ class FakeFoundations:
         self.changed.discard(address.key)
         return user_id
 
-    async def put_account(self, name: str, kind: CallerKind, permissions: Sequence[str]) -> UUID:
+    async def put_account(self, name: str, kind: CallerKind, permissions: Sequence[str]) -> UUID | None:
         account_id = self.accounts[name][0] if name in self.accounts else uuid7()
         self.accounts[name] = (account_id, tuple(permissions))
         return account_id

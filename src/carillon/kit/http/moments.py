@@ -15,9 +15,9 @@ Moment = Annotated[
 
 
 def moment(field: str, text: str | None) -> datetime | None:
-    """Raises Invalid for what is no time, and for one that UTC has no year for."""
+    """Raises Invalid for what is no time."""
     try:
         given = None if text is None else msgspec.convert(text, datetime)
-        return None if given is None else given.replace(tzinfo=given.tzinfo or UTC).astimezone(UTC)
-    except (msgspec.ValidationError, OverflowError):
+    except msgspec.ValidationError:
         raise invalid(field, "Expected a time: 2030-01-31T12:00:00Z") from None
+    return None if given is None else given.replace(tzinfo=given.tzinfo or UTC)

@@ -71,7 +71,7 @@ class Foundations(Protocol):
 
     async def put_admin(self, address: Address, password_hash: str) -> UUID: ...
 
-    async def put_account(self, name: str, kind: CallerKind, permissions: Sequence[str]) -> UUID: ...
+    async def put_account(self, name: str, kind: CallerKind, permissions: Sequence[str]) -> UUID | None: ...
 
     async def token_hash(
         self, token_id: UUID, *, account: str, abilities: Sequence[str], good_until: datetime
@@ -158,8 +158,12 @@ class _Minting:
         self._life = timedelta(days=token_days)
 
     async def token(self, principal: Principal, kept: str) -> str:
-        """The kept token where it works and has a third of its life left, else a new one."""
+        """The kept token where it works and has a third of its life left, or where the account was disabled; else a
+        new one."""
         account_id = await self._foundations.put_account(principal.name, principal.kind, principal.permissions)
+        if account_id is None:
+            _log.warning("account_disabled", account=principal.name)
+            return kept
         if await self._works(principal, kept):
             return kept
         parts = OpaqueParts(uuid7(), secrets.token_urlsafe(32))

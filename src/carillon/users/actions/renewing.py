@@ -105,13 +105,18 @@ async def open_session(account: Account, *, opening: Opening, client: Client) ->
     return _signed_in(granted, begun, opening.signer)
 
 
-async def refresh(token: str, *, renewals: Renewals, signer: TokenSigner, grace_seconds: float) -> SignedIn:
+async def refresh(
+    token: str, *, renewals: Renewals, signer: TokenSigner, grace_seconds: float, changed: Changed
+) -> SignedIn:
     """The next tokens of a session. Raises InvalidRefreshToken; for one that was spent, the session ends first."""
     parts = refresh_parts(token)
     if parts is None:
         raise InvalidRefreshToken
     async with renewals.renewing() as session:
         renewed = await _renewed(parts, session, grace_seconds)
+    if isinstance(renewed, UUID):
+        changed(renewed)
+        raise InvalidRefreshToken
     if renewed is None:
         raise InvalidRefreshToken
     granted, following = renewed
@@ -120,8 +125,8 @@ async def refresh(token: str, *, renewals: Renewals, signer: TokenSigner, grace_
 
 async def _renewed(
     parts: RefreshParts, session: RenewingSession, grace_seconds: float
-) -> tuple[Granted, RefreshParts] | None:
-    """None where nothing is granted; what that changes is to be committed all the same."""
+) -> tuple[Granted, RefreshParts] | UUID | None:
+    """None where nothing is granted; the user's id where that ended their session, which is to be committed."""
     found = await session.locked(parts.session_id)
     if found is None:
         return None
@@ -131,7 +136,7 @@ async def _renewed(
     if verdict == "reused":
         _log.warning("refresh_token_reused", session_id=str(parts.session_id), user_id=str(found.granted.user_id))
         await session.end_reused(parts.session_id, found.granted.user_id)
-        return None
+        return found.granted.user_id
     following = RefreshParts(parts.session_id, parts.generation + 1, successor(found.chain.salt, parts.secret))
     if verdict == "newest":
         await session.rotate(parts.session_id, refresh_hash(following.secret))

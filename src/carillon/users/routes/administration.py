@@ -1,6 +1,7 @@
 """People as the operator sees them: listed, suspended, exported, erased; and who did what."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
@@ -8,6 +9,7 @@ import msgspec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
+from carillon.kit.errors import invalid
 from carillon.kit.http.access import ApiRequest, self_or
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.conditions import IfMatch, etag, expected_versions
@@ -67,7 +69,7 @@ async def list_audit_events(
     since: Moment = None,
     until: Moment = None,
 ) -> Answer[Envelope[Sequence[AuditEvent]]]:
-    search = AuditSearch(subject_id, actor_id, action, moment("since", since), moment("until", until))
+    search = AuditSearch(subject_id, actor_id, action, _in_utc("since", since), _in_utc("until", until))
     asked = wanted(list_name("audit_events", search), page=page, limit=limit, cursor=cursor)
     found, total = await resources(request).stores.lists.audit_events(search, asked)
     return page_answer(request, found, asked=asked, total=total, key=lambda event: event.event_id)
@@ -140,6 +142,13 @@ async def export_user(request: ApiRequest, user_id: FromPath[UUID]) -> Answer[En
         raise UnknownUser
     headers = {"Content-Disposition": f'attachment; filename="user-{user_id}.json"', "Cache-Control": "no-store"}
     return Answer(Envelope(held), headers=headers)
+
+
+def _in_utc(field: str, text: str | None) -> datetime | None:
+    try:
+        return None if (at := moment(field, text)) is None else at.astimezone(UTC)
+    except OverflowError:
+        raise invalid(field, "There is no such time in UTC.") from None
 
 
 HANDLERS = [list_users, list_audit_events, suspend_user, restore_user, erase_user, export_user]

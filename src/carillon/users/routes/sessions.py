@@ -60,6 +60,7 @@ async def refresh_session(request: ApiRequest, data: JSONBody[Refresh]) -> Respo
         renewals=here.stores.sessions,
         signer=here.access_tokens,
         grace_seconds=here.settings.refresh_grace_seconds,
+        changed=here.changes.revoked,
     )
     return Response(Envelope(granted(signed), "renewed"), headers={**headers, **NO_STORE})
 

@@ -44,7 +44,7 @@ _END_DEVICES = "DELETE FROM users.devices WHERE user_id = $1"
 _PUT_ACCOUNT = """
 INSERT INTO users.service_accounts (id, name, kind, permissions) VALUES ($1, $2, $3, $4)
 ON CONFLICT (name) DO UPDATE SET permissions = excluded.permissions, kind = excluded.kind
-RETURNING id
+RETURNING CASE WHEN disabled_at IS NULL THEN id END
 """
 _KNOWN = """
 SELECT t.secret_hash FROM users.personal_access_tokens t JOIN users.service_accounts a ON a.id = t.service_account_id
@@ -91,8 +91,9 @@ class Laying:
             await self._connection.execute(statement, user_id)
         return user_id
 
-    async def put_account(self, name: str, kind: CallerKind, permissions: Sequence[str]) -> UUID:
-        account_id: UUID = await self._connection.fetchval(_PUT_ACCOUNT, uuid7(), name, kind, permissions)
+    async def put_account(self, name: str, kind: CallerKind, permissions: Sequence[str]) -> UUID | None:
+        """None for one that somebody has disabled: it stays so."""
+        account_id: UUID | None = await self._connection.fetchval(_PUT_ACCOUNT, uuid7(), name, kind, permissions)
         return account_id
 
     async def token_hash(
