@@ -2,8 +2,9 @@
 PORT ?= 8000
 HOST ?= 127.0.0.1
 PYTHON ?= python3
-# Most tests wait for a server or a process: three workers keep two cores busy. A file stays with one worker.
-SPREAD ?= --numprocesses 3 --dist loadfile --durations 10
+# Most tests wait for a server or a process: three workers keep two cores busy. A file stays with one worker; in the order
+# of their names, since the files of few tests are the long ones and would come last.
+SPREAD ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 10
 VENV := .venv
 BIN := $(VENV)/bin
 

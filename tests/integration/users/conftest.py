@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import secrets
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -42,14 +41,9 @@ def founded(
 @pytest.fixture
 async def database(postgres_server: servers.PostgresServer, founded: tuple[str, Path]) -> AsyncIterator[str]:
     """A copy of the founded database."""
-    name = f"test_{secrets.token_hex(6)}"
-    connection = await asyncpg.connect(postgres_server.dsn(), timeout=10)
-    try:
-        await connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{founded[0].rpartition("/")[2]}"')
-    finally:
-        await connection.close(timeout=5)
-    yield postgres_server.dsn(name)
-    await postgres_server.drop_database(postgres_server.dsn(name))
+    dsn = await postgres_server.create_database(copy_of=founded[0])
+    yield dsn
+    await postgres_server.drop_database(dsn)
 
 
 @pytest.fixture
