@@ -30,7 +30,8 @@ class Revocations:
         self._capacity = capacity
         self._clock = clock
         self._wall_clock = wall_clock
-        self._heard_since: float | None = None
+        self._hearing = False
+        self._heard_since = 0.0
         self._versions: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
         self._sessions: OrderedDict[UUID, float] = OrderedDict()
 
@@ -57,15 +58,21 @@ class Revocations:
 
     def link_down(self) -> None:
         """Revocations are not heard of from now on."""
-        self._heard_since = None
+        self._hearing = False
         for tokens in self._remembered:
             tokens.link_down()
 
     def link_up(self) -> None:
         """They are heard of again; those before may have been missed, so nothing that is remembered will do."""
-        self._heard_since = self._wall_clock()
+        self._hearing, self._heard_since = True, self._wall_clock()
         for tokens in self._remembered:
             tokens.link_up()
+
+    def link_back(self) -> None:
+        """They are heard of again, and none was missed."""
+        self._hearing = True
+        for tokens in self._remembered:
+            tokens.link_back()
 
     def void(self, user_id: UUID, session_id: UUID, version: int) -> bool:
         """Whether an access token of this user, session and version was revoked."""
@@ -74,7 +81,7 @@ class Revocations:
 
     def missed(self, issued_at: float) -> bool:
         """Whether an access token of that Unix time may have been revoked before anybody listened here."""
-        return self._heard_since is not None and issued_at < self._heard_since + _SKEW_SECONDS
+        return self._hearing and issued_at < self._heard_since + _SKEW_SECONDS
 
     def __len__(self) -> int:
         return len(self._versions) + len(self._sessions)

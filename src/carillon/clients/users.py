@@ -98,7 +98,7 @@ class UsersClient:
         if isinstance(event, UserChanged):
             self.forget(event.user_id)
         else:
-            self.link_up()
+            self._forget_all()
 
     def link_down(self) -> None:
         """Nobody tells of changes from now on."""
@@ -107,6 +107,14 @@ class UsersClient:
     def link_up(self) -> None:
         """Changes are told of again; whatever is remembered may have changed."""
         self._cache.link_up()
+        self._forget_all()
+
+    def link_back(self) -> None:
+        """Changes are told of again, and none was missed."""
+        self._cache.link_back()
+
+    def _forget_all(self) -> None:
+        self._cache.forget_all()
         self._asked.clear()
 
     async def _contacts(self, keys: Sequence[_Wanted]) -> Mapping[_Wanted, Contact | Exception | None]:

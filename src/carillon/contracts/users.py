@@ -1,5 +1,6 @@
 """API shapes of the users service that other services rely on."""
 
+import contextlib
 from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 from uuid import UUID
 
@@ -158,12 +159,22 @@ class CategoryChanged(msgspec.Struct, frozen=True, kw_only=True):
     version: int
 
 
-def event_of(body: bytes) -> UserChanged | CategoryChanged:
-    """What an event on `users.events` says; raises msgspec.DecodeError for what is neither."""
-    try:
+TOLD_WITHIN_SECONDS = 2.0
+
+
+class AllTold(msgspec.Struct, frozen=True, kw_only=True):
+    """Event on `users.events`, twice a second: whatever was committed more than 2 s ago has been told."""
+
+    all_told: Literal[True] = True
+
+
+def event_of(body: bytes) -> UserChanged | CategoryChanged | AllTold:
+    """What an event on `users.events` says; raises msgspec.DecodeError for what is none of them."""
+    with contextlib.suppress(msgspec.ValidationError):
         return msgspec.json.decode(body, type=UserChanged)
-    except msgspec.ValidationError:
+    with contextlib.suppress(msgspec.ValidationError):
         return msgspec.json.decode(body, type=CategoryChanged)
+    return msgspec.json.decode(body, type=AllTold)
 
 
 class UserErased(msgspec.Struct, frozen=True):

@@ -167,6 +167,10 @@ class Cache(Generic[K, V]):
         self._link_is_down = False
         self.forget_all()
 
+    def link_back(self) -> None:
+        """Changes are heard of again, and none was missed."""
+        self._link_is_down = False
+
     def __len__(self) -> int:
         return len(self._kept)
 

@@ -81,6 +81,9 @@ class RememberedTokens:
         self._drop_index()
         self._cache.link_up()
 
+    def link_back(self) -> None:
+        self._cache.link_back()
+
     def __len__(self) -> int:
         return len(self._cache)
 

@@ -240,7 +240,7 @@ def _running(here: Resources, database: Database, broker: Broker, token: str) ->
         "mail": partial(
             mail, stores.account_mails, stores.one_time_tokens, _terms(settings), settings.gateway_url, token
         ),
-        "listen": partial(follow, broker, here.look_ups, here.revocations),
+        "listen": partial(follow, broker, here.look_ups, here.revocations, standing=here.changes.hearing),
     }
     return Running(app, loops, checks, [shortcut])
 

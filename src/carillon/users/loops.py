@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import math
+import time
 from typing import Protocol, TypeVar
 from uuid import UUID
 
@@ -9,7 +11,7 @@ from carillon.kit.broker.port import Broker
 from carillon.kit.http.client import ServiceClient, open_session
 from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.kit.telemetry.metrics import OUTBOX_WAITING
-from carillon.users.actions.announcing import BATCH, Outbox, announce_batch
+from carillon.users.actions.announcing import BATCH, Outbox, announce_batch, vouch
 from carillon.users.actions.looking_up import LookUps
 from carillon.users.actions.mailing import BATCH as MAIL_BATCH
 from carillon.users.actions.mailing import Terms, mail_batch
@@ -41,6 +43,9 @@ class Changes:
         self._look_ups = look_ups
         self._tokens = tokens
         self._woken = asyncio.Event()
+        self.hearing = asyncio.Event()
+        """Set while this process is subscribed to what others announce, or nobody has asked to be."""
+        self.hearing.set()
 
     def __call__(self, user_id: UUID) -> None:
         self._look_ups.changed(user_id)
@@ -63,7 +68,7 @@ class Changes:
         """Return once changes are heard of, or after `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._look_ups.link.wait()
+                await self.hearing.wait()
 
     async def wait(self, seconds: float) -> None:
         """Return at the next change, or after `seconds`: other processes change users too."""
@@ -74,14 +79,19 @@ class Changes:
 
 
 async def announce(outbox: Outbox, broker: Broker, changes: Changes) -> None:
-    """Announce what waits in the outbox, for ever.
+    """Announce what waits in the outbox, for ever, and now and then that all was told.
 
     Who is cut off from the broker leaves it to others for a while: an event in their hands would wait in vain.
     """
     gauge = OUTBOX_WAITING.labels("users")
+    vouched_at = -math.inf
     while True:
         await changes.link(_CUT_OFF_SECONDS)
-        gauge.set(await outbox.waiting())
+        backlog = await outbox.backlog()
+        gauge.set(backlog.waiting)
+        if time.monotonic() - vouched_at >= _POLL_SECONDS:
+            vouched_at = time.monotonic()
+            await vouch(backlog, broker)
         if await announce_batch(outbox, broker, outdate=changes.outdate) < BATCH:
             await changes.wait(_POLL_SECONDS)
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from uuid import UUID
 
 import asyncpg
-import msgspec
 import pytest
 
 from carillon.contracts.channels import USERS_EVENTS, topology
-from carillon.contracts.users import UserChanged
+from carillon.contracts.users import UserChanged, event_of
 from carillon.kit.broker.open import open_broker
 from carillon.kit.broker.port import Announced
 from carillon.kit.service import Running
@@ -47,10 +46,10 @@ async def heard(settings: UsersSettings) -> AsyncIterator[list[UserChanged]]:
             broker.subscribe(USERS_EVENTS) as arriving,
         ):
             async for event in arriving:
-                if isinstance(event, Announced):
-                    events.append(msgspec.json.decode(event.body, type=UserChanged))
-                else:
+                if not isinstance(event, Announced):
                     standing.set()
+                elif isinstance(told := event_of(event.body), UserChanged):
+                    events.append(told)
 
     task = asyncio.create_task(listen())
     await asyncio.wait_for(standing.wait(), 10)

@@ -16,13 +16,13 @@ from carillon.clients.authentication import Callers, SigningKeys
 from carillon.clients.user_events import follow
 from carillon.contracts.users import Introspection, TokenToIntrospect
 from carillon.kit.auth import Authenticator
-from carillon.kit.broker.port import Event, Reconnected
+from carillon.kit.broker.port import Reconnected
 from carillon.kit.errors import Unauthenticated, Unavailable
 from carillon.kit.http.client import ServiceClient
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.ids import uuid7
+from tests.support.link import Link
 from tests.support.peers import Peer, peer
-from tests.support.waiting import eventually
 
 OWNER, SESSION = uuid7(), uuid7()
 
@@ -222,28 +222,12 @@ async def test_a_neighbour_that_speaks_another_language_is_nobody_to_ask(
         await authenticate("crl_good")
 
 
-class Link:
-    """A broker whose subscription stands, and tells nothing but what the test puts."""
-
-    def __init__(self) -> None:
-        self.events: asyncio.Queue[Event] = asyncio.Queue()
-
-    @asynccontextmanager
-    async def subscribe(self, _topic: str) -> AsyncIterator[AsyncIterator[Event]]:
-        yield self._read()
-
-    async def _read(self) -> AsyncIterator[Event]:
-        while True:
-            yield await self.events.get()
-
-
 @asynccontextmanager
 async def hearing(callers: Callers) -> AsyncIterator[Link]:
     """Within: the link stands."""
     link: Any = Link()
     task = asyncio.create_task(follow(link, callers.revocations))
-    link.events.put_nowait(Reconnected())
-    await eventually(link.events.empty)
+    await link.tell(Reconnected())
     try:
         yield link
     finally:

@@ -51,6 +51,9 @@ class Told:
     def link_up(self) -> None:
         self.link = True
 
+    def link_back(self) -> None:
+        self.link = True
+
 
 class Asked:
     """A users service that knows one person."""
@@ -83,8 +86,9 @@ async def test_the_users_service_counts_on_no_news_while_its_link_closes() -> No
     guarded: Any = tokens
     revocations.guard(guarded)
 
-    async with stopping(follow(broker, look_ups, revocations), broker):
-        assert (look_ups.link.is_set(), tokens.link) == (False, False)
+    standing = asyncio.Event()
+    async with stopping(follow(broker, look_ups, revocations, standing=standing), broker):
+        assert (standing.is_set(), tokens.link) == (False, False)
 
 
 async def test_callers_are_verified_anew_while_the_link_closes() -> None:

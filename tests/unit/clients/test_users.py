@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from carillon.kit.broker.port import Announced, Event, LinkLost, Reconnected
 from carillon.kit.http.client import ServiceClient, ServiceUnavailable
 from carillon.kit.http.envelope import Envelope
 from carillon.kit.ids import uuid7
+from tests.support.link import Link
 from tests.support.peers import Peer, peer
 from tests.support.waiting import eventually
 
@@ -137,34 +137,16 @@ async def test_while_users_is_away_a_contact_serves_within_the_stale_bound_only(
         await strict.contact(user_id, "email", None)
 
 
-class Announcing:
-    """The part of a broker that `follow` uses."""
-
-    def __init__(self) -> None:
-        self.events: asyncio.Queue[Event] = asyncio.Queue()
-
-    @asynccontextmanager
-    async def subscribe(self, topic: str) -> AsyncIterator[AsyncIterator[Event]]:
-        assert topic == "users.events"
-        yield self._read()
-
-    async def _read(self) -> AsyncIterator[Event]:
-        while True:
-            yield await self.events.get()
-
-
 @pytest.fixture
-async def broker(client: UsersClient) -> AsyncIterator[Announcing]:
-    announcing: Any = Announcing()
-    watching = asyncio.create_task(follow(announcing, client))
-    yield announcing
+async def broker(client: UsersClient) -> AsyncIterator[Link]:
+    link: Any = Link()
+    watching = asyncio.create_task(follow(link, client))
+    yield link
     watching.cancel()
     await asyncio.wait([watching])
 
 
-async def test_an_opt_out_is_seen_as_soon_as_it_is_announced(
-    client: UsersClient, users: Users, broker: Announcing
-) -> None:
+async def test_an_opt_out_is_seen_as_soon_as_it_is_announced(client: UsersClient, users: Users, broker: Link) -> None:
     user_id, other = uuid7(), uuid7()
     users.people = {user_id: person(user_id), other: person(other)}
     for category in (None, "news"):
@@ -172,7 +154,7 @@ async def test_an_opt_out_is_seen_as_soon_as_it_is_announced(
     await client.contact(other, "email", None)
     users.people[user_id] = person(user_id, NO)
 
-    broker.events.put_nowait(Announced("users.events", msgspec.json.encode(UserChanged(user_id=user_id, version=2))))
+    await broker.tell(Announced("users.events", msgspec.json.encode(UserChanged(user_id=user_id, version=2))))
 
     async def refused_everywhere() -> bool:
         seen = [await client.contact(user_id, "email", category) for category in (None, "news")]
@@ -184,12 +166,12 @@ async def test_an_opt_out_is_seen_as_soon_as_it_is_announced(
 
 @pytest.mark.parametrize("event", [Reconnected(), Announced("users.events", b"garbage")])
 async def test_when_changes_may_have_been_missed_everybody_is_forgotten(
-    client: UsersClient, users: Users, broker: Announcing, event: Event
+    client: UsersClient, users: Users, broker: Link, event: Event
 ) -> None:
     user_id = uuid7()
     users.people[user_id] = person(user_id)
     await client.contact(user_id, "email", None)
-    broker.events.put_nowait(event)
+    await broker.tell(event)
 
     async def asked_again() -> bool:
         return (await client.look_up(user_id, "email", None)).source == "fresh"
@@ -198,13 +180,11 @@ async def test_when_changes_may_have_been_missed_everybody_is_forgotten(
 
 
 async def test_while_nobody_tells_of_changes_a_contact_is_not_remembered_for_long(
-    client: UsersClient, users: Users, broker: Announcing
+    client: UsersClient, users: Users, broker: Link
 ) -> None:
     user_id = uuid7()
     users.people[user_id] = person(user_id)
-    broker.events.put_nowait(Reconnected())
-    broker.events.put_nowait(LinkLost())
-    await eventually(broker.events.empty)
+    await broker.tell(Reconnected(), LinkLost())
     await client.contact(user_id, "email", None)
     users.people[user_id] = person(user_id, NO)
 

@@ -8,22 +8,23 @@ import pytest
 
 from carillon.kit.broker.port import BrokerUnavailable, Message
 from carillon.kit.ids import uuid7
-from carillon.users.actions.announcing import announce_batch
-from carillon.users.domain.events import WaitingEvent
+from carillon.users.actions.announcing import announce_batch, vouch
+from carillon.users.domain.events import Backlog, WaitingEvent
 
 
 @dataclass
 class FakeOutbox:
     events: dict[UUID, WaitingEvent] = field(default_factory=dict)
     claimed: set[UUID] = field(default_factory=set)
+    oldest_seconds: float = 0
 
     def add(self, topic: str = "users.events") -> UUID:
         event = WaitingEvent(uuid7(), topic, {"user_id": str(uuid7()), "version": 2})
         self.events[event.event_id] = event
         return event.event_id
 
-    async def waiting(self) -> int:
-        return len(self.events)
+    async def backlog(self) -> Backlog:
+        return Backlog(len(self.events), self.oldest_seconds)
 
     async def claim(self, *, size: int, lease_seconds: float) -> list[WaitingEvent]:
         free = [event for event in self.events.values() if event.event_id not in self.claimed][:size]
@@ -130,3 +131,12 @@ async def test_an_erasure_that_could_not_be_published_waits_in_the_outbox() -> N
         await announce_batch(outbox, announcer)
 
     assert (list(outbox.events), outbox.claimed) == ([event_id], set())
+
+
+@pytest.mark.parametrize(("oldest_seconds", "said"), [(0, 1), (1.9, 1), (2.0, 0), (3600, 0)])
+async def test_all_is_said_to_be_told_only_while_nothing_waits_for_long(oldest_seconds: float, said: int) -> None:
+    announcer = FakeAnnouncer()
+
+    await vouch(Backlog(5, oldest_seconds), announcer)
+
+    assert announcer.heard == [b'{"all_told":true}'] * said

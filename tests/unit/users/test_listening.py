@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -16,9 +15,10 @@ from carillon.kit.broker.port import Announced, Event, LinkLost, Reconnected
 from carillon.kit.ids import uuid7
 from carillon.kit.remembered_tokens import RememberedTokens
 from carillon.users.actions.looking_up import LookUps
-from carillon.users.domain.events import WaitingEvent
+from carillon.users.domain.events import Backlog, WaitingEvent
 from carillon.users.domain.preferences import Person
 from carillon.users.loops import Changes, announce
+from tests.support.link import ALL_TOLD, Link
 from tests.support.waiting import eventually
 from tests.unit.users.fakes import FakePeople
 
@@ -26,27 +26,6 @@ ADA = Person(
     user_id=uuid7(), name="Ada", email="ada@example.com", locale=None, status="active", version=1,
     choices=Choices(), suppressed=False, devices=[],
 )  # fmt: skip
-
-
-class Link:
-    """A broker whose subscription tells what the test puts."""
-
-    def __init__(self) -> None:
-        self.events: asyncio.Queue[Event] = asyncio.Queue()
-
-    @asynccontextmanager
-    async def subscribe(self, topic: str) -> AsyncIterator[AsyncIterator[Event]]:
-        assert topic == "users.events"
-        yield self._read()
-
-    async def _read(self) -> AsyncIterator[Event]:
-        while True:
-            yield await self.events.get()
-
-    async def tell(self, *events: Event) -> None:
-        for event in events:
-            self.events.put_nowait(event)
-        await eventually(self.events.empty)
 
 
 async def nobody(_token: str) -> Caller:
@@ -118,14 +97,71 @@ async def test_what_may_have_been_missed_is_read_anew(
     assert await opted_out(look_ups)
 
 
-async def test_who_is_cut_off_leaves_what_waits_to_others_and_takes_it_up_when_the_link_is_back(
-    link: Link, look_ups: LookUps
+async def test_a_change_that_waits_to_be_told_is_seen_soon(link: Link, look_ups: LookUps, reader: FakePeople) -> None:
+    """The link stands, but those who announce, or their database, are gone: nobody vouches any more."""
+    await link.tell(Reconnected(), ALL_TOLD)
+    assert not await opted_out(look_ups)
+    change(reader)
+    assert not await opted_out(look_ups)
+
+    await eventually(lambda: opted_out(look_ups), within=8)
+
+
+async def test_as_long_as_somebody_vouches_memory_serves(link: Link, look_ups: LookUps, reader: FakePeople) -> None:
+    await link.tell(Reconnected())
+    assert not await opted_out(look_ups)
+    reader.known.clear()
+
+    for _ in range(35):
+        await link.tell(ALL_TOLD)
+        assert not await opted_out(look_ups)
+        await asyncio.sleep(0.1)  # longer in all than the silence that would end it
+
+
+async def test_once_somebody_vouches_again_memory_serves_again_and_nothing_was_dropped(
+    link: Link, look_ups: LookUps, reader: FakePeople
 ) -> None:
-    claims = 0
+    await link.tell(Reconnected())
+    assert not await opted_out(look_ups)
+    asked = len(reader.queries)
+
+    async def asked_each_second() -> bool:
+        await opted_out(look_ups)
+        return len(reader.queries) > asked
+
+    await eventually(asked_each_second, within=8, says="nobody vouches")
+    asked = len(reader.queries)
+    await link.tell(ALL_TOLD)
+    for _ in range(15):
+        await link.tell(ALL_TOLD)
+        await opted_out(look_ups)
+        await asyncio.sleep(0.1)
+
+    assert len(reader.queries) == asked
+
+
+async def test_a_late_word_of_a_lost_link_vouches_for_nothing(
+    link: Link, look_ups: LookUps, reader: FakePeople
+) -> None:
+    await link.tell(Reconnected(), LinkLost())
+    assert not await opted_out(look_ups)
+    change(reader)
+
+    async def seen() -> bool:
+        await link.tell(ALL_TOLD)
+        return await opted_out(look_ups)
+
+    await eventually(seen, within=5)
+
+
+async def test_who_is_cut_off_leaves_what_waits_to_others_and_takes_it_up_when_the_link_is_back(
+    look_ups: LookUps,
+) -> None:
+    claims, link = 0, Link()
 
     class Waiting:
-        async def waiting(self) -> int:
-            return 1
+        async def backlog(self) -> Backlog:
+            return Backlog(1, oldest_seconds=60)
 
         async def claim(self, **_: Any) -> list[WaitingEvent]:
             nonlocal claims
@@ -134,8 +170,9 @@ async def test_who_is_cut_off_leaves_what_waits_to_others_and_takes_it_up_when_t
 
     outbox: Any = Waiting()
     broker: Any = link
-    await link.tell(Reconnected(), LinkLost())
     changes = Changes(look_ups, RememberedTokens(nobody, service="test", seconds=60))
+    listening = asyncio.create_task(follow(broker, standing=changes.hearing))
+    await link.tell(Reconnected(), LinkLost())
     announcing = asyncio.create_task(announce(outbox, broker, changes))
     for _ in range(20):
         changes.announce_soon()
@@ -145,5 +182,6 @@ async def test_who_is_cut_off_leaves_what_waits_to_others_and_takes_it_up_when_t
     await link.tell(Reconnected())
 
     await eventually(lambda: claims > 0, within=4, says="well before it would try without a link")
-    announcing.cancel()
-    await asyncio.wait([announcing])
+    for task in (announcing, listening):
+        task.cancel()
+    await asyncio.wait([announcing, listening])

@@ -199,7 +199,8 @@ class Broker(Protocol):
         ...
 
     def subscribe(self, topic: str) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Events of one topic; `Reconnected` comes first and again after every gap.
+        """Events of one topic; `Reconnected` comes first and again after every gap. Waiting for the next may be given
+        up, and begun again.
 
         `LinkLost` comes once at the beginning of a gap: within twice `Tuning.heartbeat`, also when the server or the
         network died without a word.

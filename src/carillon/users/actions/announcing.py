@@ -8,16 +8,18 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from carillon.contracts.channels import ERASURES_QUEUE
+from carillon.contracts.channels import ERASURES_QUEUE, USERS_EVENTS
 from carillon.contracts.messages import CORRELATION_HEADER
+from carillon.contracts.users import TOLD_WITHIN_SECONDS, AllTold
 from carillon.kit.broker.port import Message
-from carillon.users.domain.events import WaitingEvent
+from carillon.users.domain.events import Backlog, WaitingEvent
 
 _log = structlog.get_logger()
 LEASE_SECONDS = 10.0
 ANNOUNCE_SECONDS = 2.0
 """After that it is given back: other processes may have a better link to the broker."""
 BATCH = 100
+_ALL_TOLD = msgspec.json.encode(AllTold())
 QUEUES = frozenset({ERASURES_QUEUE})
 """Topics that are queues."""
 
@@ -25,7 +27,7 @@ QUEUES = frozenset({ERASURES_QUEUE})
 class Outbox(Protocol):
     """Events that were committed with their change."""
 
-    async def waiting(self) -> int: ...
+    async def backlog(self) -> Backlog: ...
 
     async def claim(self, *, size: int, lease_seconds: float) -> list[WaitingEvent]: ...
 
@@ -71,6 +73,13 @@ async def announce_batch(outbox: Outbox, announcer: Announcer, *, outdate: Outda
     if told:
         _log.info("changes_announced", count=len(told))
     return len(claimed)
+
+
+async def vouch(backlog: Backlog, announcer: Announcer) -> None:
+    """Say that all was told, unless a change waits for too long. Who hears nothing goes by memory no more."""
+    if backlog.oldest_seconds < TOLD_WITHIN_SECONDS:
+        async with asyncio.timeout(ANNOUNCE_SECONDS):
+            await announcer.announce(USERS_EVENTS, _ALL_TOLD)
 
 
 def _versions(events: Sequence[WaitingEvent]) -> dict[UUID, int]:

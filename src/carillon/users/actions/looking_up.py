@@ -48,6 +48,8 @@ class SharedCopies(Protocol):
 
     def link_up(self) -> None: ...
 
+    def link_back(self) -> None: ...
+
 
 SHARED_SECONDS = 60.0
 """How old a shared copy may be."""
@@ -84,9 +86,6 @@ class LookUps:
         self._rules = rules
         self._shared = shared
         self._takes_last_known = stale_seconds >= SHARED_SECONDS
-        self.link = asyncio.Event()
-        """Set while somebody tells of changes made elsewhere, or while nobody is expected to."""
-        self.link.set()
         self._places = asyncio.Semaphore(fills)
         self._waits = FILL_WAITS.labels("users")
         self._load: Loader[UUID, Person] = Loader(self._read, parallel=fills)
@@ -158,14 +157,18 @@ class LookUps:
         if self._shared is not None:
             self._shared.link_down()
         self._cache.link_down()
-        self.link.clear()
 
     def link_up(self) -> None:
         """Changes are told of again; whatever was remembered may have changed."""
         if self._shared is not None:
             self._shared.link_up()
         self._cache.link_up()
-        self.link.set()
+
+    def link_back(self) -> None:
+        """Changes are told of again, and none was missed."""
+        if self._shared is not None:
+            self._shared.link_back()
+        self._cache.link_back()
 
     async def drain(self) -> None:
         await self._load.drain()

@@ -6,6 +6,14 @@ from uuid import UUID
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much waits to be told, mails about accounts included, and for how long the oldest change has."""
+
+    waiting: int
+    oldest_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingEvent:
     event_id: UUID
     topic: str

@@ -82,6 +82,10 @@ class SharedPeople:
         self._cache.distrust()
         self._hearing = True
 
+    def link_back(self) -> None:
+        """No change was missed: what others keep there is as true as what they tell."""
+        self._hearing = True
+
     async def drain(self) -> None:
         while self._telling:
             await asyncio.wait(self._telling)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from uuid import UUID
 
+from carillon.contracts.channels import USERS_EVENTS
 from carillon.kit.database import Database
-from carillon.users.domain.events import WaitingEvent
+from carillon.users.domain.events import Backlog, WaitingEvent
 
 # `= ANY(ARRAY(…))` keeps the claim at its limit; a plain IN may be evaluated again and claim more.
 _CLAIM = """
@@ -14,6 +15,11 @@ WHERE id = ANY(ARRAY(
     ORDER BY available_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )) RETURNING id, topic, body
 """
+_BACKLOG = f"""
+SELECT count(*) AS waiting, coalesce(extract(epoch FROM
+    clock_timestamp() - min(written_at) FILTER (WHERE topic = '{USERS_EVENTS}')), 0)::float8 AS oldest
+FROM users.outbox
+"""  # noqa: S608 - made of constants
 _SETTLE = "DELETE FROM users.outbox WHERE id = ANY($1::uuid[])"
 _GIVE_BACK = "UPDATE users.outbox SET available_at = now() WHERE id = ANY($1::uuid[])"
 
@@ -24,10 +30,10 @@ class Outbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def waiting(self) -> int:
-        """How many events wait, claimed ones included, and mails about accounts."""
-        count: int = await self._database.fetchval("SELECT count(*) FROM users.outbox")
-        return count
+    async def backlog(self) -> Backlog:
+        """What waits, claimed or not."""
+        row = await self._database.fetchrow(_BACKLOG)
+        return Backlog(row["waiting"], row["oldest"]) if row else Backlog(0, 0)
 
     async def claim(self, *, size: int, lease_seconds: float) -> list[WaitingEvent]:
         rows = await self._database.fetch(_CLAIM, size, lease_seconds)
