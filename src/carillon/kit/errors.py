@@ -30,6 +30,13 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
 
+class Crashed(Problem):
+    """A mistake of ours."""
+
+    def __init__(self) -> None:
+        super().__init__("Something went wrong on our side. The correlation id finds it in the logs.")
+
+
 class BrokenBody(Problem):
     """The body is no JSON at all."""
 

@@ -226,7 +226,6 @@ def _running(here: Resources, database: Database, broker: Broker, token: str) ->
         authenticate=here.remembered,
         verify=here.identify.strictly,
         state={"resources": here},
-        shortcuts=[shortcut],
         checks=checks,
         title="Carillon users",
         limit=CallerLimit(here.limits, per_minute) if per_minute else None,

@@ -13,15 +13,13 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.spec import Components, SecurityScheme
 
 from carillon.kit.auth import Authenticator
-from carillon.kit.errors import BrokenBody, FieldProblem, Invalid, NotFound, Problem, WrongMethod
+from carillon.kit.errors import BrokenBody, Crashed, FieldProblem, Invalid, NotFound, Problem, WrongMethod
 from carillon.kit.http.access import CountCaller, guard
 from carillon.kit.http.answer import Answer
-from carillon.kit.http.bypass import Bypass
 from carillon.kit.http.edge import MAX_BODY, App, Edge
 from carillon.kit.http.envelope import failure
 from carillon.kit.http.proxies import Network
 from carillon.kit.http.routing import allowed, options
-from carillon.kit.http.shortcut import Shortcut
 from carillon.kit.http.system import HealthCheck, system_routes
 
 _log = structlog.get_logger()
@@ -43,12 +41,10 @@ def build_app(
     limit: CountCaller | None = None,
     trusted_proxies: Sequence[Network] = (),
     verify: Authenticator | None = None,
-    shortcuts: Sequence[Shortcut] = (),
 ) -> App:
     """One service's app. Its routes find `state` under `request.app.state`; `checks` feed `/health` and `/ready`.
 
-    `verify` is asked for strict routes: it remembers nothing (`authenticate` where there is no other). `shortcuts` are
-    routes of `handlers` that can also be answered past the framework.
+    `verify` is asked for strict routes: it remembers nothing (`authenticate` where there is no other).
     """
     routes = [*handlers, *system_routes(name, checks)]
     inner = Litestar(
@@ -67,8 +63,7 @@ def build_app(
         ),
         logging_config=None,
     )
-    within = Bypass(cast(App, inner), shortcuts) if shortcuts else cast(App, inner)
-    return Edge(within, service=name, trusted_proxies=trusted_proxies)
+    return Edge(cast(App, inner), service=name, trusted_proxies=trusted_proxies)
 
 
 def _render(problem: Problem) -> Response[Any]:
@@ -109,4 +104,4 @@ def _invalid_parameters(error: ValidationException) -> Problem:
 
 def _unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
     _log.error("request_crashed", method=request.method, route=request.scope.get("path_template", ""), exc_info=error)
-    return _render(Problem("Something went wrong on our side. The correlation id finds it in the logs."))
+    return _render(Crashed())

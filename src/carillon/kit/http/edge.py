@@ -4,10 +4,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
-import msgspec
-
 from carillon.kit.errors import Problem, TooLarge, UnsupportedMediaType
-from carillon.kit.http.envelope import failure
+from carillon.kit.http.envelope import refusal
 from carillon.kit.http.proxies import Network, client_of
 from carillon.kit.telemetry import correlation
 from carillon.kit.telemetry.metrics import HTTP_SECONDS
@@ -102,8 +100,6 @@ def _refusal(method: str, headers: dict[bytes, bytes]) -> Problem | None:
 
 async def answer(send: Send, problem: Problem) -> None:
     """Send a problem without any framework's help, and as the framework would."""
-    body = msgspec.json.encode(failure(problem))
-    headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-    headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers, body = refusal(problem)
     await send({"type": "http.response.start", "status": problem.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

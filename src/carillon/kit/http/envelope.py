@@ -60,6 +60,13 @@ def failure(problem: Problem) -> ErrorEnvelope | ErrorWithData[msgspec.Struct]:
     return ErrorWithData(problem.code, problem.message, details=details, data=problem.data)
 
 
+def refusal(problem: Problem) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """The head, but for the status, and the body of an answer that refuses."""
+    body = msgspec.json.encode(failure(problem))
+    headers = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    return [*headers, (b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))], body
+
+
 def page_of(items: Sequence[T], *, total: int, limit: int, page: int, message: str = "ok") -> Envelope[Sequence[T]]:
     """One page of a list; `page` counts from 1."""
     pages = max(1, math.ceil(total / limit))

@@ -11,7 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from carillon.kit.errors import Problem
 from carillon.kit.http.envelope import failure
 from carillon.kit.http.gathered import Gathered
-from carillon.kit.http.shortcut import Answering
+from carillon.kit.http.shortcut import Answering, Coming
 from carillon.kit.ids import uuid7_hex
 from carillon.kit.telemetry import correlation
 
@@ -41,6 +41,18 @@ class HeadersTooLarge(Problem):
 
 
 _LINES = {400: b"400 Bad Request", 408: b"408 Request Timeout", 431: b"431 Request Header Fields Too Large"}
+
+
+class _Owed:
+    """What the server needs to know of an answer that is being looked up: the part of a cycle that it touches."""
+
+    __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete")
+
+    def __init__(self) -> None:
+        self.response_complete = False
+        self.keep_alive = True
+        self.disconnected = False
+        self.message_event = asyncio.Event()
 
 
 class EnvelopeProtocol(HttpToolsProtocol):
@@ -82,7 +94,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._answered = bool(self._shortcuts) and self._answer_from_memory()
+        self._answered = bool(self._shortcuts) and self._take_shortcut()
         if not self._answered:
             super().on_headers_complete()
 
@@ -105,7 +117,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """A stranger's wish for a WebSocket is no news."""
 
-    def _answer_from_memory(self) -> bool:
+    def _take_shortcut(self) -> bool:
         """Only while no answer is owed on this connection, so that all leave in the order of their requests."""
         parser, cycle = self.parser, cast("RequestResponseCycle | None", self.cycle)
         if (
@@ -124,11 +136,29 @@ class EnvelopeProtocol(HttpToolsProtocol):
             except Exception as error:  # noqa: BLE001 - whatever it fails of, the ordinary way is open
                 _log.error("shortcut_failed", exc_info=error)
                 continue
-            if answer is not None:
+            if isinstance(answer, bytes):
                 self._gathered.write(answer)
                 self.on_response_complete()
                 return True
+            if answer is not None:
+                owed = _Owed()
+                self.cycle = cast("RequestResponseCycle", owed)
+                task = self.loop.create_task(self._pay(owed, answer))
+                task.add_done_callback(self.tasks.discard)
+                self.tasks.add(task)
+                return True
         return False
+
+    async def _pay(self, owed: "_Owed", coming: Coming) -> None:
+        """Send what was looked up; requests that arrived meanwhile have waited."""
+        try:
+            answer = await coming
+            owed.response_complete = True
+            self._gathered.write(answer)
+        finally:
+            if not (owed.response_complete and owed.keep_alive):
+                self.transport.close()
+        self.on_response_complete()
 
     def _watch(self) -> None:
         if self._timer is None:

@@ -1,18 +1,28 @@
-"""A shortcut answers from memory in the turn in which a request arrives: no task, no app, and nobody can tell."""
+"""A shortcut answers past the server's cycle and the app, and nobody can tell: from memory in the turn in which a
+request arrives, and what has to be looked up as soon as it is there."""
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol, Self
 from uuid import UUID
 
+import structlog
+
 from carillon.kit.auth import Caller
+from carillon.kit.errors import Crashed, Problem
 from carillon.kit.http.answer import encoded
+from carillon.kit.http.envelope import refusal
 from carillon.kit.telemetry import correlation
 from carillon.kit.telemetry.metrics import HTTP_SECONDS
 
+_log = structlog.get_logger()
+
 Header = tuple[bytes, bytes]
-Answering = Callable[[bytes, Sequence[Header], Sequence[Header]], bytes | None]
+Coming = Coroutine[Any, Any, bytes]
+"""An answer that has to be waited for; it raises nothing."""
+Answering = Callable[[bytes, Sequence[Header], Sequence[Header]], bytes | Coming | None]
 """Of a GET's target, its headers and those that the server adds: the whole answer, or None for the ordinary way."""
 
 _PARAMETER = re.compile(r"\{(\w+):uuid\}")
@@ -54,54 +64,73 @@ class Tokens(Protocol):
     def count(self) -> None: ...
 
 
-AtHand = Callable[[UUID, Caller], Written | None]
-LookUp = Callable[[UUID, Caller], Awaitable[Ready | None]]
+May = Callable[[Caller, UUID], bool]
+AtHand = Callable[[UUID], Written | None]
+LookUp = Callable[[UUID], Awaitable[Ready]]
 
 
 class Shortcut:
-    """One GET route of one service. `path` is the route's own, `/users/{user_id:uuid}/preferences`. `at_hand` and
-    `look_up` get its parameter and the caller, and return None where memory does not suffice or the caller may not:
-    the ordinary way decides all that is not plain. Where requests are `counted`, so does it for all whom the count is
-    about.
+    """One GET route of one service. `path` is the route's own, `/users/{user_id:uuid}/preferences`, and its parameter
+    what is asked about: whether the caller `may`, what of it is `at_hand`, and what a `look_up` tells, which may raise
+    problems. The ordinary way decides all that is not plain and whatever the caller may not; where requests are
+    `counted`, so it does for all whom the count is about.
     """
 
     def __init__(
-        self, path: str, *, at_hand: AtHand, look_up: LookUp, tokens: Tokens, service: str, counted: bool = False
+        self,
+        path: str,
+        *,
+        may: May,
+        at_hand: AtHand,
+        look_up: LookUp,
+        tokens: Tokens,
+        service: str,
+        counted: bool = False,
     ) -> None:
         before, after = (re.escape(part).encode() for part in _PARAMETER.split(path)[::2])
         self.route = "/api/v1" + _PARAMETER.sub(r"{\1}", path)
         self._path = re.compile(b"(?:/api)?/v1%b%b%b/?" % (before, _UUID, after))
+        self._may = may
         self._at_hand = at_hand
         self._look_up = look_up
         self._tokens = tokens
         self._counted = counted
         self._own: Sequence[Header] | None = None
         self._own_lines = b""
+        self._service = service
         self._seconds = HTTP_SECONDS.labels(service, "GET", self.route, "200")
 
-    def __call__(self, target: bytes, given: Sequence[Header], own: Sequence[Header]) -> bytes | None:
-        """From memory, in this turn."""
+    def __call__(self, target: bytes, given: Sequence[Header], own: Sequence[Header]) -> bytes | Coming | None:
         started = time.perf_counter()
-        if (asked := self._asked(target, given)) is None or (written := self._at_hand(*asked)) is None:
+        if (asked := self._asked(target, given)) is None:
             return None
+        written = self._at_hand(asked)
         self._tokens.count()
         if own is not self._own:  # the server makes a new list each second
-            self._own, self._own_lines = own, b"HTTP/1.1 200 OK\r\n" + _lines(own)
+            self._own, self._own_lines = own, _lines(own)
         identity = next((value for name, value in given if name == _CORRELATION), None)
-        answer = b"".join(
-            (self._own_lines, written.head, _CORRELATION, b": ", _identity(identity), b"\r\n\r\n", written.body)
-        )
+        if written is None:
+            return self._looked_up(asked, identity, self._own_lines, started)
+        answer = _whole(_OK, self._own_lines, written, _identity(identity))
         self._seconds.observe(time.perf_counter() - started)
         return answer
 
-    async def look_up(self, target: bytes, given: Sequence[Header]) -> Ready | None:
-        """Whatever it takes. Raises the problems that the ordinary way would."""
-        if (asked := self._asked(target, given)) is None or (ready := await self._look_up(*asked)) is None:
-            return None
-        self._tokens.count()
-        return ready
+    async def _looked_up(self, asked: UUID, identity: bytes | None, own_lines: bytes, started: float) -> bytes:
+        """What becomes of it, as the app would say it."""
+        bound = correlation.bind(identity.decode("latin-1") if identity else None).encode()
+        line, seconds = _OK, self._seconds
+        try:
+            written = Written.of(await self._look_up(asked))
+        except Exception as error:  # noqa: BLE001 - whatever it fails of, somebody waits for an answer
+            problem = _problem(error, self.route)
+            headers, body = refusal(problem)
+            line, written = _status_line(problem.status), Written(_lines(headers), body)
+            seconds = HTTP_SECONDS.labels(self._service, "GET", self.route, str(problem.status))
+        seconds.observe(time.perf_counter() - started)
+        return _whole(line, own_lines, written, bound)
 
-    def _asked(self, target: bytes, given: Sequence[Header]) -> tuple[UUID, Caller] | None:
+    def _asked(self, target: bytes, given: Sequence[Header]) -> UUID | None:
+        """What is asked about, where the request is plain and the caller is known and may."""
         if (found := self._path.fullmatch(target)) is None:
             return None
         headers = dict(given)
@@ -111,7 +140,28 @@ class Shortcut:
         caller = self._tokens.at_hand(token[1].decode()) if token else None
         if caller is None or (self._counted and caller.kind != "service"):
             return None
-        return UUID(found[1].decode()), caller
+        asked = UUID(found[1].decode())
+        return asked if self._may(caller, asked) else None
+
+
+def _problem(error: Exception, route: str) -> Problem:
+    problem = error if isinstance(error, Problem) else Crashed()
+    if problem is not error:
+        _log.error("request_crashed", method="GET", route=route, exc_info=error)
+    elif problem.status >= 500:  # noqa: PLR2004
+        _log.warning("request_failed", code=problem.code, reason=problem.message)
+    return problem
+
+
+def _status_line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+
+
+_OK = _status_line(200)
+
+
+def _whole(line: bytes, own_lines: bytes, written: Written, identity: bytes) -> bytes:
+    return b"".join((line, own_lines, written.head, _CORRELATION, b": ", identity, b"\r\n\r\n", written.body))
 
 
 def _lines(headers: Sequence[Header]) -> bytes:

@@ -124,18 +124,26 @@ def may_look_up(caller: Caller, user_id: UUID) -> bool:
 
 
 def preferences_shortcut(look_ups: LookUps, tokens: Tokens, *, counted: bool) -> Shortcut:
-    """`read_preferences` for whoever is known: at once what is in memory, past the framework what is not."""
+    """`read_preferences` for whoever is known: at once what is in memory, looked up what is not."""
 
     def written(preferences: Preferences) -> Written:
         return Written.of(told(Found(preferences, "cached")))
 
-    def at_hand(user_id: UUID, caller: Caller) -> Written | None:
-        return look_ups.at_hand(user_id, written) if may_look_up(caller, user_id) else None
+    def at_hand(user_id: UUID) -> Written | None:
+        return look_ups.at_hand(user_id, written)
 
-    async def look_up(user_id: UUID, caller: Caller) -> Ready | None:
-        return told(await look_ups.preferences(user_id)) if may_look_up(caller, user_id) else None
+    async def look_up(user_id: UUID) -> Ready:
+        return told(await look_ups.preferences(user_id))
 
-    return Shortcut(PREFERENCES, at_hand=at_hand, look_up=look_up, tokens=tokens, service="users", counted=counted)
+    return Shortcut(
+        PREFERENCES,
+        may=may_look_up,
+        at_hand=at_hand,
+        look_up=look_up,
+        tokens=tokens,
+        service="users",
+        counted=counted,
+    )
 
 
 @endpoint("PUT", PREFERENCES, needs=self_or(WRITE), says="Replace all preferences", errors=(404, 412), tag=TAG)
