@@ -57,7 +57,7 @@ class UsersSettings(Settings, frozen=True, kw_only=True):
     cache_stale_seconds: Annotated[
         float, Meta(ge=0, description="How long preferences are answered, marked stale, while the database is away")
     ] = 3600
-    cache_fills: Annotated[int, Meta(ge=1, description="Look-ups that ask the database at a time, each for many")] = 4
+    cache_fills: Annotated[int, Meta(ge=1, description="Look-ups that ask the database at a time, each for many")] = 2
     hashing_threads: Annotated[int, Meta(ge=1, le=16, description="Threads that hash passwords")] = 2
     hashing_queue: Annotated[int, Meta(ge=1, description="Sign-ins waiting for a thread before 503")] = 100
     token_file: Annotated[Path, Meta(description="File with this service's own token, made by `carillon migrate`")] = (

@@ -8,6 +8,7 @@ import logging
 import time
 from pathlib import Path
 
+import asyncpg
 import msgspec
 import pytest
 
@@ -16,6 +17,7 @@ from tests.integration.users.client import UsersApi
 from tests.integration.users.processes import process
 from tests.support import servers
 from tests.support.proxy import proxy_to
+from tests.support.waiting import eventually
 
 log = logging.getLogger(__name__)
 HOUR = {"CARILLON_CACHE_SECONDS": "3600"}
@@ -118,3 +120,33 @@ async def test_a_process_whose_link_is_gone_sees_a_change_all_the_same(
         for writer, reader in ((one, two), (two, one)):
             for email in (False, True):
                 await seconds_until_seen(writer, reader, path, token, email=email)
+
+
+async def test_a_change_whose_announcer_was_killed_is_seen_all_the_same(
+    shared: UsersSettings, broker_url: str, tmp_path: Path, sql: asyncpg.Connection
+) -> None:
+    """Committed, and claimed by a process that is no more: nobody tells of it, but nobody vouches either."""
+    settings = msgspec.structs.replace(shared, broker_url=broker_url)
+    async with process(settings, tmp_path, **HOUR) as one:
+        user, token = await one.someone()
+        path = f"/v1/users/{user['user_id']}/preferences"
+        assert await taken(one, path, token)
+
+        async with sql.transaction():
+            await sql.execute(
+                "UPDATE users.notification_preferences SET email = false WHERE user_id = $1", user["user_id"]
+            )
+            await sql.execute("UPDATE users.users SET version = version + 1 WHERE id = $1", user["user_id"])
+            await sql.execute(
+                "INSERT INTO users.outbox (id, topic, body, available_at) "
+                "SELECT gen_random_uuid(), 'users.events', jsonb_build_object('user_id', id, 'version', version), "
+                "'infinity' FROM users.users WHERE id = $1",
+                user["user_id"],
+            )
+        committed = time.monotonic()
+
+        async def seen() -> bool:
+            return not await taken(one, path, token)
+
+        await eventually(seen, within=PATIENCE)
+        log.info("seen after %.2f s", time.monotonic() - committed)

@@ -79,7 +79,7 @@ class LookUps:
         *,
         fresh_seconds: float,
         stale_seconds: float,
-        fills: int = 4,
+        fills: int = 2,
         shared: SharedCopies | None = None,
     ) -> None:
         self._reader = reader
