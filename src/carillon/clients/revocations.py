@@ -30,7 +30,6 @@ class Revocations:
         self._capacity = capacity
         self._clock = clock
         self._wall_clock = wall_clock
-        self._hearing = False
         self._heard_since = 0.0
         self._versions: OrderedDict[UUID, tuple[int, float]] = OrderedDict()
         self._sessions: OrderedDict[UUID, float] = OrderedDict()
@@ -58,21 +57,19 @@ class Revocations:
 
     def link_down(self) -> None:
         """Revocations are not heard of from now on."""
-        self._hearing = False
         for tokens in self._remembered:
             tokens.link_down()
 
-    def link_up(self) -> None:
+    def link_up(self, seconds: float) -> None:
         """They are heard of again; those before may have been missed, so nothing that is remembered will do."""
-        self._hearing, self._heard_since = True, self._wall_clock()
+        self._heard_since = self._wall_clock()
         for tokens in self._remembered:
-            tokens.link_up()
+            tokens.link_up(seconds)
 
-    def link_back(self) -> None:
-        """They are heard of again, and none was missed."""
-        self._hearing = True
+    def link_good(self, seconds: float) -> None:
+        """All of them were told."""
         for tokens in self._remembered:
-            tokens.link_back()
+            tokens.link_good(seconds)
 
     def void(self, user_id: UUID, session_id: UUID, version: int) -> bool:
         """Whether an access token of this user, session and version was revoked."""
@@ -81,7 +78,7 @@ class Revocations:
 
     def missed(self, issued_at: float) -> bool:
         """Whether an access token of that Unix time may have been revoked before anybody listened here."""
-        return self._hearing and issued_at < self._heard_since + _SKEW_SECONDS
+        return issued_at < self._heard_since + _SKEW_SECONDS
 
     def __len__(self) -> int:
         return len(self._versions) + len(self._sessions)

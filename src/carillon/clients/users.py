@@ -19,6 +19,7 @@ from carillon.contracts.users import (
     UserChanged,
 )
 from carillon.kit.cache import Cache, Found
+from carillon.kit.errors import Unavailable
 from carillon.kit.http.client import ServiceClient, ServiceRefused, ServiceUnavailable, refused
 from carillon.kit.loader import Loader
 
@@ -60,7 +61,7 @@ class UsersClient:
             soft_seconds=fresh_seconds * _SOFT_SHARE,
             jitter=_JITTER,
             stale_seconds=stale_seconds,
-            away=(ServiceUnavailable,),
+            away=(ServiceUnavailable, Unavailable),
         )
 
     async def contact(self, user_id: UUID, channel: Channel, category: str | None) -> Contact | None:
@@ -98,24 +99,19 @@ class UsersClient:
         if isinstance(event, UserChanged):
             self.forget(event.user_id)
         else:
-            self._forget_all()
+            self._cache.forget_all()
 
     def link_down(self) -> None:
         """Nobody tells of changes from now on."""
         self._cache.link_down()
 
-    def link_up(self) -> None:
+    def link_up(self, seconds: float) -> None:
         """Changes are told of again; whatever is remembered may have changed."""
-        self._cache.link_up()
-        self._forget_all()
+        self._cache.link_up(seconds)
 
-    def link_back(self) -> None:
-        """Changes are told of again, and none was missed."""
-        self._cache.link_back()
-
-    def _forget_all(self) -> None:
-        self._cache.forget_all()
-        self._asked.clear()
+    def link_good(self, seconds: float) -> None:
+        """All changes were told."""
+        self._cache.link_good(seconds)
 
     async def _contacts(self, keys: Sequence[_Wanted]) -> Mapping[_Wanted, Contact | Exception | None]:
         """One question per channel and category; one that fails fails for its own keys alone."""

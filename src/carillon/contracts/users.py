@@ -163,9 +163,9 @@ TOLD_WITHIN_SECONDS = 2.0
 
 
 class AllTold(msgspec.Struct, frozen=True, kw_only=True):
-    """Event on `users.events`, twice a second: whatever was committed more than 2 s ago has been told."""
+    """Event on `users.events`, once or twice a second: whatever was committed more than 2 s ago has been told."""
 
-    all_told: Literal[True] = True
+    all_told: Literal[True]
 
 
 def event_of(body: bytes) -> UserChanged | CategoryChanged | AllTold:

@@ -1,6 +1,7 @@
 """A bounded cache in the process: one fill per key at a time, bounds of age, no fill older than an invalidation."""
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Hashable
@@ -18,6 +19,7 @@ Source = Literal["fresh", "cached", "stale"]
 LINK_DOWN_SECONDS = 1.0
 """How long a value is answered without a question while nobody tells of changes."""
 _RESULTS = ("fresh", "cached", "refreshing", "stale")
+_PATIENCE_SECONDS = 1.0
 _ROUNDS = 3
 
 
@@ -59,9 +61,10 @@ class Cache(Generic[K, V]):
     up to `stale_seconds` of age.
 
     `jitter` ends the fresh life of each value by up to that share early, so that what was filled together does not
-    expire together. Between `link_down` and `link_up` nobody tells of changes: values are fresh for 1 s at most, none
-    is answered beyond that without a question. None is never kept, so that a miss is asked for again. At capacity the
-    entry filled longest ago leaves.
+    expire together. While the link of whoever tells of changes is not good, values are fresh for 1 s at most, and none
+    is answered beyond that without a question. Who has an old value at hand waits for 1 s at most, and then counts the
+    other side as away. None is never kept, so that a miss is asked for again. At capacity the entry filled longest ago
+    leaves.
     """
 
     def __init__(
@@ -82,11 +85,11 @@ class Cache(Generic[K, V]):
         self._stale = max(stale_seconds, fresh_seconds)
         self._jitter = jitter
         self._capacity = capacity
-        self._away = away
+        self._away: tuple[type[Exception], ...] = (*away, TimeoutError)
         self._clock = clock
         self._kept: dict[K, _Kept[V]] = {}
         self._filling: dict[K, _Filling[V]] = {}
-        self._link_is_down = False
+        self._good_until = math.inf
         self._reads = {result: Tally(CACHE_READS.labels(service, name, result)) for result in _RESULTS}
         self._cached = self._reads["cached"]
 
@@ -99,7 +102,8 @@ class Cache(Generic[K, V]):
                 self._begin(key, fill)
             return Found(remembered, "cached")
         try:
-            value = await self._filled(key, fill)
+            async with asyncio.timeout(None if self.peek(key) is None else _PATIENCE_SECONDS):
+                value = await self._filled(key, fill)
         except self._away:
             stale = self.peek(key)
             if stale is None:
@@ -160,16 +164,16 @@ class Cache(Generic[K, V]):
 
     def link_down(self) -> None:
         """Changes are not heard of from now on."""
-        self._link_is_down = True
+        self._good_until = -math.inf
 
-    def link_up(self) -> None:
-        """Changes are heard of again; those before may have been missed, so everything is dropped."""
-        self._link_is_down = False
+    def link_up(self, seconds: float = math.inf) -> None:
+        """Changes are heard of again, for `seconds` at least; those before may have been missed: all is dropped."""
+        self.link_good(seconds)
         self.forget_all()
 
-    def link_back(self) -> None:
-        """Changes are heard of again, and none was missed."""
-        self._link_is_down = False
+    def link_good(self, seconds: float) -> None:
+        """No change was missed, and for `seconds` none will be."""
+        self._good_until = self._clock() + seconds
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -179,13 +183,13 @@ class Cache(Generic[K, V]):
         if kept is None:
             return None
         now = self._clock()
-        if now >= kept.fresh_until or (self._link_is_down and now - kept.read_at >= LINK_DOWN_SECONDS):
+        if now >= kept.fresh_until or (now >= self._good_until and now - kept.read_at >= LINK_DOWN_SECONDS):
             return None
         return kept
 
     def _soft_value(self, key: K) -> V | None:
-        kept = self._kept.get(key)
-        if kept is None or self._link_is_down or self._clock() >= kept.fresh_until + self._soft:
+        kept, now = self._kept.get(key), self._clock()
+        if kept is None or now >= self._good_until or now >= kept.fresh_until + self._soft:
             return None
         self._reads["refreshing"].count += 1
         return kept.value

@@ -77,12 +77,12 @@ class RememberedTokens:
         """Revocations are not heard of: a token is verified anew after a second."""
         self._cache.link_down()
 
-    def link_up(self) -> None:
+    def link_up(self, seconds: float) -> None:
         self._drop_index()
-        self._cache.link_up()
+        self._cache.link_up(seconds)
 
-    def link_back(self) -> None:
-        self._cache.link_back()
+    def link_good(self, seconds: float) -> None:
+        self._cache.link_good(seconds)
 
     def __len__(self) -> int:
         return len(self._cache)

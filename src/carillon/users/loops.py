@@ -87,12 +87,11 @@ async def announce(outbox: Outbox, broker: Broker, changes: Changes) -> None:
     vouched_at = -math.inf
     while True:
         await changes.link(_CUT_OFF_SECONDS)
-        backlog = await outbox.backlog()
-        gauge.set(backlog.waiting)
+        announced = await announce_batch(outbox, broker, outdate=changes.outdate)
         if time.monotonic() - vouched_at >= _POLL_SECONDS:
             vouched_at = time.monotonic()
-            await vouch(backlog, broker)
-        if await announce_batch(outbox, broker, outdate=changes.outdate) < BATCH:
+            gauge.set((await vouch(outbox, broker)).waiting)
+        if announced < BATCH:
             await changes.wait(_POLL_SECONDS)
 
 

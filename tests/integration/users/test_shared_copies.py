@@ -77,7 +77,7 @@ async def process(url: str, *, hearing: bool = True) -> AsyncIterator[SharedPeop
     async with open_shared_people(url, seconds=1) as shared:
         assert shared is not None
         if hearing:
-            shared.link_up()
+            shared.link_up(60)
         yield shared
 
 
@@ -192,7 +192,7 @@ async def test_whoever_does_not_hear_of_changes_asks_the_database_and_believes_n
 
     assert await answered(one, table, ada) == new
     newer = table.change(ada)
-    one.link_up()
+    one.link_up(60)
     assert await answered(one, table, ada) == newer
 
 

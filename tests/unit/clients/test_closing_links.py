@@ -48,11 +48,10 @@ class Told:
     def link_down(self) -> None:
         self.link = False
 
-    def link_up(self) -> None:
-        self.link = True
+    def link_up(self, seconds: float) -> None:
+        self.link = seconds > 0
 
-    def link_back(self) -> None:
-        self.link = True
+    link_good = link_up
 
 
 class Asked:

@@ -149,6 +149,7 @@ async def broker(client: UsersClient) -> AsyncIterator[Link]:
 async def test_an_opt_out_is_seen_as_soon_as_it_is_announced(client: UsersClient, users: Users, broker: Link) -> None:
     user_id, other = uuid7(), uuid7()
     users.people = {user_id: person(user_id), other: person(other)}
+    await broker.tell(Reconnected())
     for category in (None, "news"):
         await client.contact(user_id, "email", category)
     await client.contact(other, "email", None)

@@ -326,6 +326,35 @@ async def test_while_nobody_tells_of_changes_a_value_lives_for_a_second_and_is_n
     assert (await soft.get("a", source)).source == "stale"
 
 
+async def test_whoever_stood_still_past_the_good_word_does_not_go_by_memory_before_the_next(
+    soft: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    await soft.get("a", source)
+    soft.link_good(2)
+    clock.now = 1.9
+    assert soft.fresh("a") == "first"
+
+    clock.now, source.value = 2.0, "second"  # nobody has told that the link is lost: this process was stopped
+    assert soft.fresh("a") is None
+
+    soft.link_good(2)
+    assert soft.fresh("a") == "first", "none was missed"
+
+
+async def test_while_the_other_side_hangs_what_is_remembered_is_answered_soon_and_the_question_goes_on(
+    soft: Cache[str, str | None], source: Source, clock: Clock
+) -> None:
+    await soft.get("a", source)
+    clock.now, source.value = 25.0, "second"
+    source.open.clear()
+
+    assert (await soft.get("a", source)).source == "stale"
+
+    source.open.set()
+    await eventually(lambda: soft.peek("a") == "second")
+    assert source.asked == 2
+
+
 async def test_when_changes_are_told_of_again_nothing_of_before_is_believed(
     soft: Cache[str, str | None], source: Source, clock: Clock
 ) -> None:

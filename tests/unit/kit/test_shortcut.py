@@ -317,7 +317,8 @@ async def test_a_client_that_leaves_while_something_is_looked_up_harms_nobody() 
         assert (await other.ask(get())).startswith(b"HTTP/1.1 200")
 
 
-async def test_what_is_being_looked_up_is_answered_before_the_server_ends() -> None:
+@pytest.mark.parametrize("behind", [b"", get()[:20]], ids=["", "half a request behind it"])
+async def test_what_is_being_looked_up_is_answered_before_the_server_ends(behind: bytes) -> None:
     found = Tower()
     app, shortcuts = found.opened()
     async with contextlib.AsyncExitStack() as stack:
@@ -327,7 +328,7 @@ async def test_what_is_being_looked_up_is_answered_before_the_server_ends() -> N
         await one.ask(get())
         found.cold.add(MINE)
         found.slow = True
-        one.writer.write(get())
+        one.writer.write(get() + behind)
         await eventually(lambda: found.looked_up)
 
         closing = asyncio.create_task(ending.aclose())

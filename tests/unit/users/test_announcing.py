@@ -1,5 +1,6 @@
 """Announcing: every committed change is told at least once, also when the broker is away for a while."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -137,6 +138,17 @@ async def test_an_erasure_that_could_not_be_published_waits_in_the_outbox() -> N
 async def test_all_is_said_to_be_told_only_while_nothing_waits_for_long(oldest_seconds: float, said: int) -> None:
     announcer = FakeAnnouncer()
 
-    await vouch(Backlog(5, oldest_seconds), announcer)
+    await vouch(FakeOutbox(oldest_seconds=oldest_seconds), announcer)
 
     assert announcer.heard == [b'{"all_told":true}'] * said
+
+
+async def test_what_is_said_too_late_is_not_said() -> None:
+    """Whatever was committed since the look may wait by now."""
+
+    class Hangs(FakeAnnouncer):
+        async def announce(self, topic: str, body: bytes) -> None:
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimeoutError):
+        await vouch(FakeOutbox(oldest_seconds=1.95), Hangs())

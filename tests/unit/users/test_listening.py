@@ -28,6 +28,9 @@ ADA = Person(
 )  # fmt: skip
 
 
+UNREADABLE = [b"garbage", b"{}", b'{"user_id": "nope", "version": 2}', b'{"category": 5}', b'{"all_told": false}']
+
+
 async def nobody(_token: str) -> Caller:
     raise AssertionError
 
@@ -84,7 +87,7 @@ async def test_without_the_link_a_change_that_nobody_told_of_is_seen_soon(
     await eventually(lambda: opted_out(look_ups), within=5)
 
 
-@pytest.mark.parametrize("event", [Reconnected(), Announced("users.events", b"garbage")])
+@pytest.mark.parametrize("event", [Reconnected(), *(Announced("users.events", body) for body in UNREADABLE)])
 async def test_what_may_have_been_missed_is_read_anew(
     link: Link, look_ups: LookUps, reader: FakePeople, event: Event
 ) -> None:

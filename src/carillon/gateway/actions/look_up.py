@@ -13,7 +13,7 @@ from carillon.contracts.templates import PublishedTemplate
 from carillon.contracts.users import Contact
 from carillon.gateway.actions.ports import Contacts, Templates
 from carillon.gateway.errors import TemplateNotFound, UserNotFound
-from carillon.kit.errors import NotFound
+from carillon.kit.errors import NotFound, Unavailable
 from carillon.kit.http.client import ServiceRefused, ServiceUnavailable
 
 _log = structlog.get_logger()
@@ -79,7 +79,7 @@ async def ask(neighbours: Neighbours, question: Awaitable[T]) -> T | Away:
     try:
         async with asyncio.timeout(neighbours.patience):
             return await question
-    except (ServiceUnavailable, TimeoutError):
+    except (ServiceUnavailable, Unavailable, TimeoutError):
         return AWAY
     except ServiceRefused as error:
         _log.warning("look_up_refused", status=error.status, code=error.code)

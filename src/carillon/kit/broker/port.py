@@ -199,8 +199,7 @@ class Broker(Protocol):
         ...
 
     def subscribe(self, topic: str) -> AbstractAsyncContextManager[AsyncIterator[Event]]:
-        """Events of one topic; `Reconnected` comes first and again after every gap. Waiting for the next may be given
-        up, and begun again.
+        """Events of one topic; `Reconnected` comes first and again after every gap.
 
         `LinkLost` comes once at the beginning of a gap: within twice `Tuning.heartbeat`, also when the server or the
         network died without a word.

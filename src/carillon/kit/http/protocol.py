@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import msgspec
@@ -43,16 +44,14 @@ class HeadersTooLarge(Problem):
 _LINES = {400: b"400 Bad Request", 408: b"408 Request Timeout", 431: b"431 Request Header Fields Too Large"}
 
 
+@dataclass(slots=True)
 class _Owed:
     """What the server needs to know of an answer that is being looked up: the part of a cycle that it touches."""
 
-    __slots__ = ("disconnected", "keep_alive", "message_event", "response_complete")
-
-    def __init__(self) -> None:
-        self.response_complete = False
-        self.keep_alive = True
-        self.disconnected = False
-        self.message_event = asyncio.Event()
+    response_complete: bool = False
+    keep_alive: bool = True
+    disconnected: bool = False
+    message_event: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class EnvelopeProtocol(HttpToolsProtocol):
@@ -103,9 +102,14 @@ class EnvelopeProtocol(HttpToolsProtocol):
         if not self._answered:
             super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.pipeline:  # it has begun to read again, but answers are owed still
+            self.flow.pause_reading()
+
     def shutdown(self) -> None:
         """A request that is not whole yet was not accepted: its sender is told by the closed connection."""
-        if self._timer is not None:
+        if self._timer is not None and not (self._in_head and self._owes()):
             self.transport.close()
         else:
             super().shutdown()
@@ -117,12 +121,16 @@ class EnvelopeProtocol(HttpToolsProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """A stranger's wish for a WebSocket is no news."""
 
+    def _owes(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and not cycle.response_complete
+
     def _take_shortcut(self) -> bool:
         """Only while no answer is owed on this connection, so that all leave in the order of their requests."""
-        parser, cycle = self.parser, cast("RequestResponseCycle | None", self.cycle)
+        parser = self.parser
         if (
             parser.get_method() != b"GET"
-            or (cycle is not None and not cycle.response_complete)
+            or self._owes()
             or not parser.should_keep_alive()
             or parser.get_http_version() != "1.1"
             or self.flow.write_paused
@@ -141,6 +149,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
                 self.on_response_complete()
                 return True
             if answer is not None:
+                self._unset_keepalive_if_required()
                 owed = _Owed()
                 self.cycle = cast("RequestResponseCycle", owed)
                 task = self.loop.create_task(self._pay(owed, answer))

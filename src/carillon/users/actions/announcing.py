@@ -19,7 +19,7 @@ LEASE_SECONDS = 10.0
 ANNOUNCE_SECONDS = 2.0
 """After that it is given back: other processes may have a better link to the broker."""
 BATCH = 100
-_ALL_TOLD = msgspec.json.encode(AllTold())
+_ALL_TOLD = msgspec.json.encode(AllTold(all_told=True))
 QUEUES = frozenset({ERASURES_QUEUE})
 """Topics that are queues."""
 
@@ -75,11 +75,17 @@ async def announce_batch(outbox: Outbox, announcer: Announcer, *, outdate: Outda
     return len(claimed)
 
 
-async def vouch(backlog: Backlog, announcer: Announcer) -> None:
-    """Say that all was told, unless a change waits for too long. Who hears nothing goes by memory no more."""
+async def vouch(outbox: Outbox, announcer: Announcer) -> Backlog:
+    """Say that all was told, unless a change waits for too long; who hears nothing goes by memory no more.
+
+    It is said before anything committed by now could have waited for too long, or not at all. How much waits.
+    """
+    asked_at = asyncio.get_running_loop().time()
+    backlog = await outbox.backlog()
     if backlog.oldest_seconds < TOLD_WITHIN_SECONDS:
-        async with asyncio.timeout(ANNOUNCE_SECONDS):
+        async with asyncio.timeout_at(asked_at + TOLD_WITHIN_SECONDS - backlog.oldest_seconds):
             await announcer.announce(USERS_EVENTS, _ALL_TOLD)
+    return backlog
 
 
 def _versions(events: Sequence[WaitingEvent]) -> dict[UUID, int]:

@@ -46,9 +46,9 @@ class SharedCopies(Protocol):
 
     def link_down(self) -> None: ...
 
-    def link_up(self) -> None: ...
+    def link_up(self, seconds: float) -> None: ...
 
-    def link_back(self) -> None: ...
+    def link_good(self, seconds: float) -> None: ...
 
 
 SHARED_SECONDS = 60.0
@@ -158,17 +158,17 @@ class LookUps:
             self._shared.link_down()
         self._cache.link_down()
 
-    def link_up(self) -> None:
+    def link_up(self, seconds: float) -> None:
         """Changes are told of again; whatever was remembered may have changed."""
         if self._shared is not None:
-            self._shared.link_up()
-        self._cache.link_up()
+            self._shared.link_up(seconds)
+        self._cache.link_up(seconds)
 
-    def link_back(self) -> None:
-        """Changes are told of again, and none was missed."""
+    def link_good(self, seconds: float) -> None:
+        """All changes were told."""
         if self._shared is not None:
-            self._shared.link_back()
-        self._cache.link_back()
+            self._shared.link_good(seconds)
+        self._cache.link_good(seconds)
 
     async def drain(self) -> None:
         await self._load.drain()

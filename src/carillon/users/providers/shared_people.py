@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from uuid import UUID
@@ -21,7 +22,7 @@ _REDIS_SECONDS = 0.1
 
 
 class SharedPeople:
-    """Copies are believed and made only while this process hears of changes (`link_up`), none below a version that is
+    """Copies are believed and made only while this process hears of changes (`link_good`), none below a version that is
     known to be past. So a copy that Redis should have dropped and did not is not answered: whoever hears knows better,
     and whoever does not hear asks PostgreSQL.
     """
@@ -30,7 +31,7 @@ class SharedPeople:
         self._cache = cache
         self._clock = clock
         self._floors = Floors()
-        self._hearing = False
+        self._good_until = -math.inf
         self._telling: set[asyncio.Task[None]] = set()
         self._reads = {
             result: CACHE_READS.labels("users", "people_redis", result) for result in ("cached", "missed", "stale")
@@ -38,7 +39,7 @@ class SharedPeople:
 
     async def people(self, user_ids: Sequence[UUID], ask: Ask) -> list[Person]:
         """What Redis has, and what `ask` tells of the others. Raises what `ask` raises."""
-        shelf = await self._cache.read([str(user_id) for user_id in user_ids]) if self._hearing else None
+        shelf = await self._cache.read([str(user_id) for user_id in user_ids]) if self._hears() else None
         if shelf is None:
             return await ask(user_ids)
         found = self._believed(shelf, user_ids)
@@ -75,16 +76,16 @@ class SharedPeople:
         await self._cache.outdate({str(user_id): version for user_id, version in versions.items()})
 
     def link_down(self) -> None:
-        self._hearing = False
+        self._good_until = -math.inf
 
-    def link_up(self) -> None:
+    def link_up(self, seconds: float) -> None:
         """Changes may have been missed: no copy made before is believed, by nobody."""
         self._cache.distrust()
-        self._hearing = True
+        self.link_good(seconds)
 
-    def link_back(self) -> None:
+    def link_good(self, seconds: float) -> None:
         """No change was missed: what others keep there is as true as what they tell."""
-        self._hearing = True
+        self._good_until = self._clock() + seconds
 
     async def drain(self) -> None:
         while self._telling:
@@ -95,13 +96,16 @@ class SharedPeople:
         return {user_id: person for user_id, person in found.items() if person is not None and self._allows(person)}
 
     async def _keep(self, shelf: Shelf, people: Sequence[Person]) -> None:
-        if self._hearing:
+        if self._hears():
             copies = {
                 str(person.user_id): Copy(person.version, msgspec.msgpack.encode(person))
                 for person in people
                 if self._allows(person)
             }
             await self._cache.keep(shelf.epoch, copies)
+
+    def _hears(self) -> bool:
+        return self._clock() < self._good_until
 
     def _allows(self, person: Person) -> bool:
         return self._floors.allows(person.user_id, person.version, now=self._clock())
