@@ -43,7 +43,7 @@ def test_an_administrator_asks_at_random_and_in_a_row(
     platform: Platform, callers: Mapping[str, str], folder: Path
 ) -> None:
     phases = "examples,fuzzing,stateful"
-    ask(platform.gateway, folder, token=callers["administrator"], phases=phases, examples=20, without=ALIASES)
+    ask(platform.gateway, folder, token=callers["administrator"], phases=phases, examples=10, without=ALIASES)
 
 
 @pytest.mark.timeout(240)
