@@ -85,12 +85,14 @@ async def test_retries_do_not_use_up_the_delivery_limit(ground: Ground) -> None:
     assert inbox.deliveries[-1].headers[RETRIES_HEADER] == str(enough)
 
 
-async def test_what_a_retry_notes_travels_with_the_message_from_then_on(ground: Ground) -> None:
+async def test_what_a_retry_or_a_death_notes_travels_with_the_message_from_then_on(ground: Ground) -> None:
     def noted(delivery: Delivery) -> Outcome:
         forged = {RETRIES_HEADER: "7", REASON_HEADER: "forged"}
-        return (RetryAfter(0.1, "first", {"count": "1", **forged}), RetryAfter(0.1, "second"), DeadLetter("enough"))[
-            delivery.delivery_count
-        ]
+        return (
+            RetryAfter(0.1, "first", {"count": "1", **forged}),
+            RetryAfter(0.1, "second"),
+            DeadLetter("enough", {"last words": "café", SOURCE_QUEUE_HEADER: "forged", **forged}),
+        )[delivery.delivery_count]
 
     inbox, grave = Inbox(noted), Inbox()
     async with (
@@ -104,7 +106,9 @@ async def test_what_a_retry_notes_travels_with_the_message_from_then_on(ground: 
     _, once, twice = inbox.deliveries
     assert once.headers == {"k": "v", "count": "1", REASON_HEADER: "first", RETRIES_HEADER: "1"}
     assert twice.headers == {"k": "v", "count": "1", REASON_HEADER: "second", RETRIES_HEADER: "2"}
-    assert grave.deliveries[0].headers["count"] == "1"
+    dead = grave.deliveries[0].headers
+    assert (dead["count"], dead["last words"]) == ("1", "café")
+    assert (dead[REASON_HEADER], dead[SOURCE_QUEUE_HEADER]) == ("enough", ground.work)
 
 
 async def test_hand_outs_without_an_outcome_do_not_count_after_a_retry(ground: Ground) -> None:
@@ -241,13 +245,14 @@ async def test_a_handler_that_answers_the_wrong_number_of_outcomes_has_not_answe
 
 
 async def test_a_dead_letter_that_dies_again_stays_among_the_dead_letters(ground: Ground) -> None:
-    grave = Inbox(lambda d: Done() if d.delivery_count else DeadLetter("the recorder cannot read it"))
+    again = DeadLetter("the recorder cannot read it", {"noted": "once"})
+    grave = Inbox(lambda d: Done() if d.delivery_count else again)
 
     async with ground.open() as broker, consuming(broker, ground.dead, grave):
         await broker.publish([Message(ground.dead, b"dead", {"k": "v"})])
         await eventually(lambda: len(grave.deliveries) == 2)
 
-    assert grave.deliveries[1].headers["k"] == "v"
+    assert (grave.deliveries[1].headers["k"], grave.deliveries[1].headers["noted"]) == ("v", "once")
     assert grave.deliveries[1].queue == ground.dead
 
 

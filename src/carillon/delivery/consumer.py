@@ -9,7 +9,7 @@ import structlog
 
 from carillon.contracts.channels import Lane, queue_of
 from carillon.contracts.messages import DeliveryRequested
-from carillon.delivery import crashes
+from carillon.delivery import crashes, last_words
 from carillon.delivery.actions.deliver import deliver
 from carillon.delivery.actions.tools import Tools, Work
 from carillon.kit.broker.port import REASON_HEADER, Broker, DeadLetter, Delivery, Done, Outcome
@@ -59,7 +59,14 @@ class LaneConsumer:
             _log.error("message_of_another_channel", queue=self._queue, channel=request.channel)
             return DeadLetter("wrong_channel")
         headers = delivery.headers
-        return Work(request, self._lane, delivery.delivery_count, headers.get(REASON_HEADER), crashes.counted(headers))
+        return Work(
+            request,
+            self._lane,
+            delivery.delivery_count,
+            headers.get(REASON_HEADER),
+            crashes.counted(headers),
+            last_words.first_error(headers),
+        )
 
     def _account(self, outcomes: Sequence[Outcome], seconds: float) -> None:
         counts = Counter(type(outcome).__name__ for outcome in outcomes)

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from carillon.contracts.channels import Channel
 from carillon.delivery.domain import AlreadyFailed, AlreadySent, ClaimFound, Granted, HeldElsewhere
@@ -35,6 +35,17 @@ SELECT d.notification_id, d.generation, d.state, d.attempt, d.provider, d.provid
 FROM {schema}.deliveries AS d
 JOIN unnest($1::uuid[], $2::int[]) AS w (notification_id, generation) USING (notification_id, generation)
 WHERE d.channel = $3
+"""
+
+# What was queued anew: a former generation may have gone out after all, or be going out now.
+_FORMER = """
+SELECT d.notification_id, w.generation, d.state, d.attempt, d.provider, d.provider_message_id, d.reason, d.error,
+    d.settled_at, greatest(extract(epoch FROM d.lease_until - clock_timestamp()), 0)::float8 AS remaining
+FROM {schema}.deliveries AS d
+JOIN unnest($1::uuid[], $2::int[]) AS w (notification_id, generation)
+    ON d.notification_id = w.notification_id AND d.generation < w.generation
+WHERE d.channel = $3 AND (d.state = 'sent' OR (d.state = 'claimed' AND d.lease_until > clock_timestamp()))
+ORDER BY d.state = 'sent'
 """
 
 _SETTLE = """
@@ -70,19 +81,23 @@ class DeliveriesStore:
         self._lease = lease_seconds
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._claim, self._held, self._settle = (sql.format(schema=schema) for sql in (_CLAIM, _HELD, _SETTLE))
+        self._former = _FORMER.format(schema=schema)
 
     async def claim(self, wanted: Sequence[ClaimWanted]) -> Sequence[ClaimFound]:
         """Claim what is free in one statement; a second one reads what others hold or have finished.
 
-        A key that is wanted twice is claimed once: its double finds it held.
+        A key that is wanted twice is claimed once: its double finds it held. What went out under a former generation is
+        not claimed.
         """
         first: dict[DeliveryKey, ClaimWanted] = {}
         for wish in wanted:
             first.setdefault((wish.notification_id, wish.generation), wish)
-        ids, generations = [key[0] for key in first], [key[1] for key in first]
-        flags = [wish.at_most_once for wish in first.values()]
+        found = await self._formerly(first)
+        free = [key for key in first if key not in found]
+        ids, generations = [key[0] for key in free], [key[1] for key in free]
+        flags = [first[key].at_most_once for key in free]
         rows = await self._database.fetch(self._claim, ids, generations, flags, self._channel, self._lease, self._owner)
-        found = {_key(row): _claimed(row) for row in rows}
+        found |= {_key(row): _claimed(row) for row in rows}
         if others := [key for key in first if key not in found]:
             found |= await self._present(others)
         return [
@@ -110,9 +125,18 @@ class DeliveriesStore:
         return [(s.notification_id, s.generation, s.claim) in written for s in settlements]
 
     async def sent(self, keys: Sequence[DeliveryKey]) -> dict[DeliveryKey, AlreadySent]:
-        """Those of them that have gone out."""
-        present = await self._present(keys)
+        """Those of them that have gone out, under this generation or a former one."""
+        present = await self._formerly(keys) | await self._present(keys)
         return {key: found for key, found in present.items() if isinstance(found, AlreadySent)}
+
+    async def _formerly(self, keys: Iterable[DeliveryKey]) -> dict[DeliveryKey, ClaimFound]:
+        """What became of former generations, where that forbids to send; only what was queued anew has any."""
+        anew = [key for key in keys if key[1] > 0]
+        if not anew:
+            return {}
+        ids, generations = [key[0] for key in anew], [key[1] for key in anew]
+        rows = await self._database.fetch(self._former, ids, generations, self._channel)
+        return {_key(row): _held(row) for row in rows}
 
     async def _present(self, keys: Sequence[DeliveryKey]) -> dict[DeliveryKey, ClaimFound]:
         ids, generations = [key[0] for key in keys], [key[1] for key in keys]

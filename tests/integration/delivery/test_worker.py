@@ -10,6 +10,13 @@ import msgspec
 import pytest
 
 from carillon.contracts.channels import queue_of
+from carillon.contracts.dead_letters import (
+    ATTEMPTS_HEADER,
+    FIRST_ERROR_HEADER,
+    LAST_ERROR_HEADER,
+    PROVIDER_HEADER,
+    REPORTED_HEADER,
+)
 from carillon.contracts.quiet_hours import QuietHours
 from carillon.kit.broker.port import REASON_HEADER, Message
 from carillon.kit.database import open_database
@@ -165,7 +172,7 @@ async def test_while_users_is_away_messages_wait_and_use_up_no_attempt(neighbour
 
 
 async def test_a_temporary_refusal_ends_as_a_dead_letter_with_all_attempts_told(neighbours: House) -> None:
-    neighbours.smtp.answers["busy@.*"] = "451 4.7.1 try later"
+    neighbours.smtp.answers["busy@.*"] = "451 4.7.1 <busy@example.com> try later"
     request = neighbours.request(neighbours.person("busy@example.com"))
     async with neighbours.worker(max_attempts=3):
         await neighbours.publish(request)
@@ -176,7 +183,11 @@ async def test_a_temporary_refusal_ends_as_a_dead_letter_with_all_attempts_told(
     kinds = {step.key: step.kind for report in neighbours.reports for step in report.steps}
     assert [kinds[f"0.{n}.attempt_failed"] for n in (1, 2)] == ["attempt_failed"] * 2
     assert kinds["0.3.failed"] == "failed"
-    assert neighbours.dead[0].headers[REASON_HEADER] == "recipient_deferred"
+    dead = neighbours.dead[0].headers
+    assert dead[REASON_HEADER] == "recipient_deferred"
+    assert (dead[ATTEMPTS_HEADER], dead[REPORTED_HEADER]) == ("3", "1")
+    assert dead[PROVIDER_HEADER].startswith("smtp:")
+    assert dead[FIRST_ERROR_HEADER] == dead[LAST_ERROR_HEADER] == "451 4.7.1 <…> try later"
     assert msgspec.json.decode(neighbours.dead[0].body)["notification_id"] == str(request.notification_id)
 
 

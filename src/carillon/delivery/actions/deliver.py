@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from carillon.delivery import crashes
+from carillon.delivery import crashes, last_words
 from carillon.delivery.actions.attempt import attempt
 from carillon.delivery.actions.prepare import Prepared, prepare
 from carillon.delivery.actions.tools import Tools, Work
@@ -63,7 +63,8 @@ async def _recalled(
     doubtful = {
         number: (work.request.notification_id, work.request.generation)
         for number, (work, step) in enumerate(zip(batch, prepared, strict=True))
-        if work.seen_before and (isinstance(step, Suppressed | Undeliverable) or _put_off(step))
+        if (work.seen_before or work.request.generation)
+        and (isinstance(step, Suppressed | Undeliverable) or _put_off(step))
     }
     if not doubtful:
         return prepared
@@ -159,7 +160,7 @@ def _crashed(work: Work, error: Exception, tools: Tools) -> Ending:
 async def _told(work: Work, trail: Trail, ending: Ending, tools: Tools) -> Outcome:
     """The report is durable before the outcome counts; where it cannot be, the message comes again and is told then."""
     _log_ending(work, ending)
-    outcome = _outcome(ending)
+    outcome = _outcome(work, ending)
     if isinstance(ending, Waiting) and ending.silent:
         return outcome
     told = Told(tools.now(), tools.limits.ladder, tools.limits.lease)
@@ -172,14 +173,14 @@ async def _told(work: Work, trail: Trail, ending: Ending, tools: Tools) -> Outco
     return outcome
 
 
-def _outcome(ending: Ending) -> Outcome:
+def _outcome(work: Work, ending: Ending) -> Outcome:
     match ending:
         case Delivered() | Suppressed():
             return Done()
         case Undeliverable():
-            return DeadLetter(ending.reason)
+            return DeadLetter(ending.reason, last_words.of_the_dead(ending, work.first_error))
         case Retrying():
-            return RetryAfter(ending.delay, ending.reason)
+            return RetryAfter(ending.delay, ending.reason, last_words.so_far(ending, work.first_error))
         case Waiting():
             headers = {crashes.HEADER: str(ending.crashes)} if ending.crashes else {}
             return RetryAfter(ending.delay, ending.mark, headers)

@@ -49,13 +49,15 @@ class Tools:
 @dataclass(frozen=True, slots=True)
 class Work:
     """One message in hand. `seen_before` is the broker's hint at how often it was handed out, `last_reason` why it was
-    put off the last time, `crashes` how often it has crashed its worker."""
+    put off the last time, `crashes` how often it has crashed its worker, `first_error` what its first failed attempt
+    met."""
 
     request: DeliveryRequested
     lane: Lane
     seen_before: int
     last_reason: str | None = None
     crashes: int = 0
+    first_error: str | None = None
 
     def age(self, now: datetime) -> float:
         """Seconds since acceptance."""

@@ -30,9 +30,21 @@ def retried(headers: Mapping[str, str], *, reason: str, more: Mapping[str, str] 
 
 
 def dead(
-    headers: Mapping[str, str], *, reason: str, queue: str, published_at: datetime | None, now: datetime
+    headers: Mapping[str, str],
+    *,
+    reason: str,
+    queue: str,
+    published_at: datetime | None,
+    now: datetime,
+    more: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    noted = {**headers, REASON_HEADER: reason, SOURCE_QUEUE_HEADER: queue, DEAD_AT_HEADER: timestamp(now)}
+    noted = {
+        **headers,
+        **(more or {}),
+        REASON_HEADER: reason,
+        SOURCE_QUEUE_HEADER: queue,
+        DEAD_AT_HEADER: timestamp(now),
+    }
     if published_at is not None:
         noted[PUBLISHED_AT_HEADER] = timestamp(published_at)
     return noted

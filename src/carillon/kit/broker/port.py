@@ -119,9 +119,13 @@ class RetryAfter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """Nothing more can be done here: move the message to the dead-letter queue."""
+    """Nothing more can be done here: move the message to the dead-letter queue.
+
+    `headers` go with it, as with a `RetryAfter`; they are hints, so two outcomes that differ in them alone are equal.
+    """
 
     reason: str
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 Outcome = Done | RetryAfter | DeadLetter

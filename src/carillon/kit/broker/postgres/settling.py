@@ -51,7 +51,7 @@ class Settling:
         moves: list[Move] = []
         for row in claim.rows:
             if self._exhausted(row, claim.queue):
-                moves.append(self._bury(row, claim.queue, DELIVERY_LIMIT_REASON))
+                moves.append(self._bury(row, claim.queue, DeadLetter(DELIVERY_LIMIT_REASON)))
             else:
                 fresh.append(row)
         outcomes = await outcomes_of(handle, [_delivery(row, claim.queue) for row in fresh]) if fresh else ()
@@ -75,13 +75,19 @@ class Settling:
         if isinstance(outcome, RetryAfter):
             headers = notes.retried(row.headers, reason=outcome.reason, more=outcome.headers)
             return Move(row.seq, queue, headers, max(outcome.delay, 0.0))
-        return self._bury(row, queue, outcome.reason)
+        return self._bury(row, queue, outcome)
 
-    def _bury(self, row: Claimed, queue: str, reason: str) -> Move:
+    def _bury(self, row: Claimed, queue: str, outcome: DeadLetter) -> Move:
         if queue == self._topology.dead_letter_queue:  # there is no further grave: rest, and be looked at again
-            return Move(row.seq, queue, notes.retried(row.headers, reason=reason), self._topology.retry_delays[-1])
+            headers = notes.retried(row.headers, reason=outcome.reason, more=outcome.headers)
+            return Move(row.seq, queue, headers, self._topology.retry_delays[-1])
         headers = notes.dead(
-            row.headers, reason=reason, queue=queue, published_at=row.published_at, now=datetime.now(UTC)
+            row.headers,
+            reason=outcome.reason,
+            queue=queue,
+            published_at=row.published_at,
+            now=datetime.now(UTC),
+            more=outcome.headers,
         )
         return Move(row.seq, self._topology.dead_letter_queue, headers, 0.0)
 

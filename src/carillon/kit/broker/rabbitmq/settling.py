@@ -89,13 +89,13 @@ class Hand:
                 queue=self._queue,
                 published_at=published,
                 now=datetime.now(UTC),
+                more=outcome.headers,
             )
         else:  # there is no grave beyond the dead letters: one that dies again rests on the longest rung
             delays = self._topology.retry_delays
             delay = delays[-1] if isinstance(outcome, DeadLetter) else ladder.rung(delays, outcome.delay)
             exchange, routing_key = ladder.rung_name(self._topology.retry_exchange, delay), self._queue
-            more = {} if isinstance(outcome, DeadLetter) else outcome.headers
-            headers = notes.retried(delivery.headers, reason=outcome.reason, more=more)
+            headers = notes.retried(delivery.headers, reason=outcome.reason, more=outcome.headers)
         return Parcel(exchange, routing_key, delivery.body, wire.properties(headers, delivery.message_id, published))
 
     async def _ack(self, tags: Sequence[int]) -> None:
