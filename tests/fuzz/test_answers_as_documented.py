@@ -50,7 +50,7 @@ def test_an_administrator_asks_at_random_and_in_a_row(
 @pytest.mark.parametrize("caller", EVERYBODY[1:])
 def test_others_ask_at_random(platform: Platform, callers: Mapping[str, str], folder: Path, caller: str) -> None:
     only = FOR_SERVICES.get(caller, ())
-    examples = 20 if only else 3
+    examples = 20 if only else 2
     ask(
         platform.gateway, folder, token=callers[caller], phases="fuzzing", examples=examples, only=only, without=ALIASES
     )
@@ -69,7 +69,7 @@ def test_questions_for_minutes(platform: Platform, callers: Mapping[str, str], f
 async def test_used_up_limits_are_answered_as_documented(folder: Path) -> None:
     with all_in_one(folder, ONE_A_MINUTE) as limited:
         only = ["POST /api/v1/users", "POST /api/v1/auth/login"]
-        await asyncio.to_thread(ask, limited.gateway, folder, phases="examples,fuzzing", examples=10, only=only)
+        await asyncio.to_thread(ask, limited.gateway, folder, phases="examples,fuzzing", examples=5, only=only)
 
         body = {"email": "nobody@example.com", "password": "correct horse battery"}
         async with aiohttp.ClientSession() as session:

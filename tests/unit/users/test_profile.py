@@ -13,7 +13,12 @@ from carillon.users.domain.profile import Profile, ProfilePatch, checked_patch, 
 
 KEPT = Profile("Ada", "en", "Europe/Paris", {"plan": "free", "tags": {"a": 1, "b": 2}})
 LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=5)
-JSON = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner))
+JSON = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=10,
+)
+OBJECT = st.dictionaries(st.text(max_size=3), JSON, max_size=4)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +41,7 @@ def test_merging_follows_the_examples_of_the_standard(kept: Any, patch: Any, aft
     assert merged(kept, patch) == after
 
 
-@given(kept=st.dictionaries(st.text(max_size=3), JSON), patch=st.dictionaries(st.text(max_size=3), JSON))
+@given(kept=OBJECT, patch=OBJECT)
 def test_a_patch_applied_twice_changes_nothing_more_and_touches_only_what_it_names(
     kept: dict[str, Any], patch: dict[str, Any]
 ) -> None:
