@@ -13,7 +13,8 @@ from carillon.clients.user_events import follow
 from carillon.clients.users import UsersClient
 from carillon.contracts.channels import ERASURES_QUEUE, STATUS_QUEUE, topology
 from carillon.contracts.rendering import CompiledTemplates
-from carillon.gateway.actions.accept import Acceptor, flusher
+from carillon.gateway.actions.accept import Acceptor, committing
+from carillon.gateway.actions.accept_batch import BatchAcceptor
 from carillon.gateway.actions.dry_run import Rehearsal
 from carillon.gateway.actions.look_up import Neighbours
 from carillon.gateway.actions.measure import keep_measured
@@ -33,7 +34,6 @@ from carillon.gateway.store.session import steady
 from carillon.kit.auth import Authenticator
 from carillon.kit.broker.open import open_broker
 from carillon.kit.broker.port import Broker
-from carillon.kit.coalescer import coalescing
 from carillon.kit.database import open_database
 from carillon.kit.http.app import build_app
 from carillon.kit.http.client import ServiceClient, open_session
@@ -133,10 +133,11 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
         )
         acceptances, notifications, reports = Acceptances(database), Notifications(database), Reports(database)
         grew, outbox = asyncio.Event(), Outbox(database)
-        coalescer = await stack.enter_async_context(coalescing(flusher(acceptances, grew), size=settings.accept_batch))
+        one, many = await stack.enter_async_context(committing(acceptances, grew, size=settings.accept_batch))
         neighbours = Neighbours(world.contacts, world.templates, settings.look_up_seconds)
         gateway = Gateway(
-            Acceptor(coalescer, acceptances, neighbours),
+            Acceptor(one, acceptances, neighbours),
+            BatchAcceptor(many, acceptances, neighbours),
             Rehearsal(acceptances, neighbours, CompiledTemplates()),
             notifications,
             reports,

@@ -9,6 +9,7 @@ from uuid import UUID
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
+from carillon.contracts.batches import MOST_BYTES, BatchReport, BatchRequested
 from carillon.contracts.channels import Channel
 from carillon.contracts.notifications import (
     Explanation,
@@ -21,6 +22,7 @@ from carillon.contracts.notifications import (
 )
 from carillon.contracts.statuses import Status
 from carillon.gateway.actions.accept import Acceptor, accept
+from carillon.gateway.actions.accept_batch import BatchAcceptor, accept_batch
 from carillon.gateway.actions.dry_run import Rehearsal, dry_run
 from carillon.gateway.actions.explain import explain
 from carillon.gateway.actions.ports import NotificationStore, ReportStore
@@ -30,6 +32,7 @@ from carillon.gateway.domain import Wanted
 from carillon.kit.errors import Forbidden
 from carillon.kit.http.access import ApiRequest, owner_or
 from carillon.kit.http.answer import Answer
+from carillon.kit.http.bodies import reading
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.moments import Moment, moment
 from carillon.kit.http.routing import endpoint
@@ -39,6 +42,7 @@ SEND = "notifications:send"
 READ = "notifications:read"
 REPORT = "notifications:report"
 _TAG = "notifications"
+_read_one = reading(NotificationRequested)
 _BY_REQUEST = "/api/v1/notifications/request/"
 
 
@@ -47,6 +51,7 @@ class Gateway:
     """What the routes reach: everything that `app.py` opened."""
 
     acceptor: Acceptor
+    batches: BatchAcceptor
     rehearsal: Rehearsal
     notifications: NotificationStore
     reports: ReportStore
@@ -84,6 +89,26 @@ async def send(request: ApiRequest, data: JSONBody[NotificationRequested]) -> An
         Envelope(answer, "accepted" if standing.fresh else "accepted before"),
         status_code=202 if standing.fresh else 200,
     )
+
+
+@endpoint(
+    "POST",
+    "/notifications/batch",
+    needs=SEND,
+    says="Up to 1,000 at once, 16 MiB: each is accepted or refused on its own, and told so by its index",
+    status=202,
+    tag=_TAG,
+    request_max_body_size=MOST_BYTES,
+)
+async def send_batch(request: ApiRequest, data: JSONBody[BatchRequested]) -> Envelope[BatchReport]:
+    report = await accept_batch(
+        data.notifications,
+        _read_one,
+        _gateway(request).batches,
+        caller_id=request.auth.caller_id,
+        correlation_id=correlation.current(),
+    )
+    return Envelope(report)
 
 
 @endpoint(
@@ -210,6 +235,7 @@ def _call_back(channel: Channel) -> HTTPRouteHandler:
 
 ROUTES: tuple[HTTPRouteHandler, ...] = (
     send,
+    send_batch,
     rehearse,
     show,
     show_by_request,

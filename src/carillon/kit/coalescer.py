@@ -88,10 +88,14 @@ def _settle(answer: "asyncio.Future[Result]", result: Result | Exception) -> Non
 
 @contextlib.asynccontextmanager
 async def coalescing(
-    flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]], *, size: int = 500, parallel: int = 1
+    flush: Callable[[Sequence[Item]], Awaitable[Sequence[Result | Exception]]],
+    *,
+    size: int = 500,
+    parallel: int = 1,
+    most: int = 10_000,
 ) -> AsyncIterator[Coalescer[Item, Result]]:
     """A coalescer that is drained when the block ends."""
-    coalescer = Coalescer(flush, size=size, parallel=parallel)
+    coalescer = Coalescer(flush, size=size, parallel=parallel, most=most)
     try:
         yield coalescer
     finally:

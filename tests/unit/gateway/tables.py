@@ -41,6 +41,10 @@ class Tables:
         present = self.keys.get((caller_id, request_id))
         return None if present is None else self._standing(present, fresh=False)
 
+    async def find_all(self, caller_id: UUID, request_ids: Sequence[str]) -> dict[str, Standing]:
+        found = {request_id: await self.find(caller_id, request_id) for request_id in request_ids}
+        return {request_id: standing for request_id, standing in found.items() if standing}
+
     async def record(self, reports: Sequence[DeliveryReported], steps: Sequence[tuple[UUID, Step]]) -> set[UUID]:
         self._answer()
         if any(str(report.notification_id) in self.refuses for report in reports):

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from carillon.contracts.batches import BatchReport, BatchResult
 from carillon.contracts.envelope import Envelope
 from carillon.kit.ids import uuid7
 from carillon.sdk.client import Carillon, Person, Refused, Unreachable
@@ -73,3 +74,18 @@ async def test_a_platform_that_stays_away_is_told_as_unreachable(carillon: Caril
     await there.stop()
     with pytest.raises(Unreachable, match="POST /contacts"):
         await carillon.contact("ada@example.com")
+
+
+async def test_a_batch_is_sent_again_as_a_whole_and_tells_of_each() -> None:
+    report = BatchReport(1, 0, 1, [BatchResult(0, "a", notification_id=uuid7()), BatchResult(1, None, error="no")])
+    batches = Answers(web.Response(status=503), web.Response(status=202, body=msgspec.json.encode(Envelope(report))))
+
+    async def heard(request: web.Request) -> web.Response:
+        while await request.content.readany():
+            pass
+        return await batches.answer(request)
+
+    async with peer([web.post("/api/v1/notifications/batch", heard)]) as there:
+        carillon = Carillon(there.session, there.url, token="crl_x")
+        assert await carillon.send_batch([{"metadata": {"a": "x" * (2 << 20)}}, {}]) == report
+    assert batches.asked == 2

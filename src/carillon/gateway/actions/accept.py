@@ -1,7 +1,8 @@
 """Accept: a request becomes a committed notification, once for each (caller, request_id)."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -9,12 +10,16 @@ import structlog
 
 from carillon.contracts.notifications import NotificationRequested
 from carillon.gateway.actions.look_up import Neighbours, look_up
-from carillon.gateway.actions.ports import AcceptanceStore, HandIn
+from carillon.gateway.actions.ports import AcceptanceStore, CommitBatch, HandIn
 from carillon.gateway.domain import Acceptance, Standing, acceptance_of, refused
 from carillon.gateway.errors import RequestIdReused, RowsRefused
+from carillon.kit.coalescer import coalescing
 from carillon.kit.ids import uuid7
 
 _log = structlog.get_logger()
+
+_BATCHES_AT_ONCE, _MOST_BATCHES = 2, 64
+"""Commits of batches at a time, which leave connections to everybody else; and how many batches may wait for theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ def flusher(
         try:
             standings = await store.accept(batch)
         except RowsRefused:
-            standings = [await _alone(store, acceptance) for acceptance in batch]
+            standings = await _in_halves(store, batch)
         fresh = [s.notification_id for s in standings if isinstance(s, Standing) and s.fresh]
         if fresh:
             grew.set()
@@ -67,8 +72,44 @@ def flusher(
     return flush
 
 
+@contextlib.asynccontextmanager
+async def committing(
+    store: AcceptanceStore, grew: asyncio.Event, *, size: int
+) -> AsyncIterator[tuple[HandIn, CommitBatch]]:
+    """Two ways to commit: with whatever else is waiting, up to `size`; and a whole batch at once.
+
+    Either goes on when its caller hangs up, and is drained at the end.
+    """
+    flush = flusher(store, grew)
+
+    async def flush_each(
+        batches: Sequence[Sequence[Acceptance]],
+    ) -> Sequence[Sequence[Standing | Exception] | Exception]:
+        return [await flush(batch) for batch in batches]
+
+    async with (
+        coalescing(flush, size=size) as one,
+        coalescing(flush_each, size=1, parallel=_BATCHES_AT_ONCE, most=_MOST_BATCHES) as many,
+    ):
+        yield one, many
+
+
+async def _in_halves(store: AcceptanceStore, batch: Sequence[Acceptance]) -> list[Standing | Exception]:
+    """One bad row harms no neighbour: what is refused is tried by halves, down to the row itself."""
+    if len(batch) == 1:
+        return [await _alone(store, batch[0])]
+    middle, standings = len(batch) // 2, list[Standing | Exception]()
+    for half in (batch[:middle], batch[middle:]):
+        try:
+            standings += await store.accept(half)
+        except RowsRefused:
+            standings += await _in_halves(store, half)
+        except Exception as error:  # noqa: BLE001 - handed to those it belongs to: others are committed by now
+            standings += [error] * len(half)
+    return standings
+
+
 async def _alone(store: AcceptanceStore, acceptance: Acceptance) -> Standing | Exception:
-    """One bad row harms no neighbour."""
     try:
         return (await store.accept([acceptance]))[0]
     except RowsRefused as error:

@@ -1,13 +1,15 @@
 """Asking users and templates about a request at the same time; silence is an answer that harms nobody."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, TypeVar
+from uuid import UUID
 
 import structlog
 
+from carillon.contracts.channels import Channel
 from carillon.contracts.notifications import NotificationRequested
 from carillon.contracts.templates import PublishedTemplate
 from carillon.contracts.users import Contact
@@ -71,6 +73,57 @@ async def look_up(asked: NotificationRequested, neighbours: Neighbours) -> Looke
     )
     if template is None and isinstance(contact, Contact) and contact.locale:
         template = await ask(neighbours, neighbours.templates.published(code, channel, contact.locale))
+    return LookedUp(contact, template)
+
+
+async def look_up_all(asked: Sequence[NotificationRequested], neighbours: Neighbours) -> list[NotFound | None]:
+    """The failure of each, if any; everybody and every template is asked about once, all at the same time."""
+    people, words = await asyncio.gather(
+        _people({(each.user_id, each.notification_type) for each in asked}, neighbours),
+        _words({(each.template_code, each.notification_type, None) for each in asked}, neighbours),
+    )
+    own = {key for each in asked if (key := _own_language(each, people, words)) is not None}
+    words |= await _words(own, neighbours) if own else {}
+    return [_found(each, people, words).unknown(each) for each in asked]
+
+
+_Person = tuple[UUID, Channel]
+_Words = tuple[str, Channel, str | None]
+_People = dict[_Person, Contact | Away | None]
+_Known = dict[_Words, PublishedTemplate | Away | None]
+
+
+async def _people(wanted: Collection[_Person], neighbours: Neighbours) -> _People:
+    contacts = neighbours.contacts
+    found: _People = {key: contacts.remembered(*key, None) for key in wanted}
+    missing = [key for key, contact in found.items() if contact is None]
+    told = await asyncio.gather(*(ask(neighbours, contacts.contact(*key, None)) for key in missing))
+    return found | dict(zip(missing, told, strict=True))
+
+
+async def _words(wanted: Collection[_Words], neighbours: Neighbours) -> _Known:
+    templates = neighbours.templates
+    found: _Known = {key: templates.remembered(*key) for key in wanted}
+    missing = [key for key, template in found.items() if template is None]
+    told = await asyncio.gather(*(ask(neighbours, templates.published(*key)) for key in missing))
+    return found | dict(zip(missing, told, strict=True))
+
+
+def _own_language(asked: NotificationRequested, people: _People, words: _Known) -> _Words | None:
+    """What is left to ask for where the default language has none."""
+    contact = people[asked.user_id, asked.notification_type]
+    if words[asked.template_code, asked.notification_type, None] is not None or not isinstance(contact, Contact):
+        return None
+    return (asked.template_code, asked.notification_type, contact.locale) if contact.locale else None
+
+
+def _found(asked: NotificationRequested, people: _People, words: _Known) -> LookedUp:
+    contact, template = (
+        people[asked.user_id, asked.notification_type],
+        words[asked.template_code, asked.notification_type, None],
+    )
+    if template is None and (own := _own_language(asked, people, words)) is not None:
+        template = words[own]
     return LookedUp(contact, template)
 
 

@@ -1,6 +1,6 @@
 """What the actions need of the world."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 from uuid import UUID
@@ -41,12 +41,22 @@ class HandIn(Protocol):
         ...
 
 
+class CommitBatch(Protocol):
+    async def __call__(self, item: Sequence[Acceptance]) -> Sequence[Standing | Exception]:
+        """Commit these and no others, one outcome for each in order. Raises Unavailable."""
+        ...
+
+
 class AcceptanceStore(Protocol):
     async def accept(self, batch: Sequence[Acceptance]) -> Sequence[Standing | RequestIdSpent]:
         """All in one commit. Raises RowsRefused (bad data, nothing written) and Unavailable."""
         ...
 
     async def find(self, caller_id: UUID, request_id: str) -> Standing | None: ...
+
+    async def find_all(self, caller_id: UUID, request_ids: Sequence[str]) -> Mapping[str, Standing]:
+        """In one trip; without those that there are not."""
+        ...
 
 
 class OutboxStore(Protocol):

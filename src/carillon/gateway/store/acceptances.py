@@ -81,6 +81,11 @@ class Acceptances:
     async def find(self, caller_id: UUID, request_id: str) -> Standing | None:
         return (await self._present([(caller_id, request_id)])).get((caller_id, request_id))
 
+    async def find_all(self, caller_id: UUID, request_ids: Sequence[str]) -> dict[str, Standing]:
+        """By request_id, without those that there are not."""
+        present = await self._present([(caller_id, request_id) for request_id in request_ids])
+        return {request_id: standing for (_, request_id), standing in present.items()}
+
     async def _insert(self, batch: Sequence[Acceptance]) -> set[UUID]:
         # Sorted, so that two batches with the same keys wait for each other in the same order and never in a circle.
         rows = sorted(batch, key=lambda a: (a.caller_id, a.request_id))

@@ -63,7 +63,17 @@ def build_app(
         ),
         logging_config=None,
     )
-    return Edge(cast(App, inner), service=name, trusted_proxies=trusted_proxies)
+    return Edge(cast(App, inner), service=name, trusted_proxies=trusted_proxies, bodies=_bodies(handlers))
+
+
+def _bodies(handlers: Sequence[HTTPRouteHandler]) -> dict[str, int]:
+    """The paths whose bodies have a bound of their own."""
+    return {
+        path: handler.request_max_body_size
+        for handler in handlers
+        for path in handler.paths
+        if isinstance(handler.request_max_body_size, int)
+    }
 
 
 def _render(problem: Problem) -> Response[Any]:

@@ -1,7 +1,7 @@
 """Request bodies: strict JSON into msgspec structs, broken JSON told apart from invalid content."""
 
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 import msgspec
@@ -20,7 +20,7 @@ _STEP = re.compile(r"[^.\[\]]+")
 _PATTERN = "matching regex"
 
 
-def decode(raw: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
+def decode(raw: "bytes | msgspec.Raw", decoder: "msgspec.json.Decoder[T]") -> T:
     """Raises BrokenBody (400) for what is no JSON and Invalid (422) for JSON of another shape."""
     try:
         return decoder.decode(raw)
@@ -31,7 +31,13 @@ def decode(raw: bytes, decoder: "msgspec.json.Decoder[T]") -> T:
         raise _broken(raw, error) from None
 
 
-def _check_is_json(raw: bytes) -> None:
+def reading(shape: type[T]) -> "Callable[[bytes | msgspec.Raw], T]":
+    """`decode` for one shape, for those who read part of a body themselves."""
+    decoder = msgspec.json.Decoder(shape)
+    return lambda raw: decode(raw, decoder)
+
+
+def _check_is_json(raw: "bytes | msgspec.Raw") -> None:
     """Read to the end: the shape can be wrong before the place where the text is no JSON any more."""
     try:
         msgspec.json.decode(raw)
@@ -39,10 +45,10 @@ def _check_is_json(raw: bytes) -> None:
         raise _broken(raw, error) from None
 
 
-def _broken(raw: bytes, error: Exception) -> BrokenBody:
+def _broken(raw: "bytes | msgspec.Raw", error: Exception) -> BrokenBody:
     reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
     try:
-        raw.decode()
+        bytes(raw).decode()
     except UnicodeDecodeError:
         reason = "the body is not UTF-8 text"
     return BrokenBody(f"The body is not valid JSON: {reason}")

@@ -1,7 +1,7 @@
 """The outermost layer of every app: one path for all spellings, JSON only, bounded bodies, timings."""
 
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 from carillon.kit.errors import Problem, TooLarge, UnsupportedMediaType
@@ -33,10 +33,21 @@ def canonical(path: str) -> str:
 
 
 class Edge:
-    """Wraps a service's app. `service` labels its timings; behind `trusted_proxies` the client is whom they tell of."""
+    """Wraps a service's app. `service` labels its timings; behind `trusted_proxies` the client is whom they tell of.
 
-    def __init__(self, app: App, *, service: str, trusted_proxies: Sequence[Network] = ()) -> None:
+    Bodies have at most MAX_BODY bytes, or what `bodies` says for their path.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        *,
+        service: str,
+        trusted_proxies: Sequence[Network] = (),
+        bodies: Mapping[str, int] | None = None,
+    ) -> None:
         self._app = app
+        self._bodies = bodies or {}
         self._trusted = trusted_proxies
         self._service = service
         self._children: dict[tuple[str, str, int], Any] = {}
@@ -64,7 +75,7 @@ class Edge:
         scope = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
         scope["path"] = canonical(scope["path"])
         scope["raw_path"] = scope["path"].encode()
-        if problem := _refusal(scope["method"], headers):
+        if problem := _refusal(scope["method"], headers, self._bodies.get(scope["path"], MAX_BODY)):
             await answer(send_with_id, problem)
         else:
             await self._app(scope, receive, send_with_id)
@@ -84,14 +95,14 @@ class Edge:
         child.observe(seconds)
 
 
-def _refusal(method: str, headers: dict[bytes, bytes]) -> Problem | None:
+def _refusal(method: str, headers: dict[bytes, bytes], most: int) -> Problem | None:
     if method not in _WITH_BODY:
         return None
     length = headers.get(b"content-length", b"0")
     if length == b"0" and b"transfer-encoding" not in headers:
         return None
-    if length.isdigit() and int(length) > MAX_BODY:
-        return TooLarge(f"The body has {int(length)} bytes; at most {MAX_BODY} are taken.")
+    if length.isdigit() and int(length) > most:
+        return TooLarge(f"The body has {int(length)} bytes; at most {most} are taken.")
     kind = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
     if kind != b"application/json":
         return UnsupportedMediaType("Send JSON: Content-Type: application/json.")
