@@ -3,7 +3,7 @@
 import os
 import sys
 
-from benchmarks import lookup, notifications, timing
+from benchmarks import batch, lookup, notifications, timing
 from benchmarks.platforms import machine
 
 COUNT = int(os.environ.get("COUNT", "5000"))
@@ -23,12 +23,16 @@ def main() -> None:
     if "lookup" in sys.argv[1:]:
         show("Look-ups, the users service on one core", lookup.measure(COUNT * 8))
         return
+    if "batch" in sys.argv[1:]:
+        show("Accepting in batches of 1,000, RabbitMQ", batch.measure(COUNT * 8))
+        return
     if "timing" in sys.argv[1:]:
         show("What the time of an answer tells of an account", timing.measure())
         return
     show("One process, PostgreSQL broker", notifications.measure("embedded", COUNT))
     show("Five processes, RabbitMQ", notifications.measure("rabbitmq", COUNT))
     show("Accepting alone, RabbitMQ", notifications.measure_accepting(COUNT))
+    show("Accepting in batches of 1,000, RabbitMQ", batch.measure(COUNT * 8))
     show("Look-ups, the users service on one core", lookup.measure(COUNT * 8))
 
 

@@ -17,7 +17,7 @@ from carillon.gateway.actions.accept import Acceptor, committing
 from carillon.gateway.actions.accept_batch import BatchAcceptor
 from carillon.gateway.actions.dry_run import Rehearsal
 from carillon.gateway.actions.look_up import Neighbours
-from carillon.gateway.actions.measure import keep_measured
+from carillon.gateway.actions.measure import Backlog, keep_measured
 from carillon.gateway.actions.ports import Contacts, Templates
 from carillon.gateway.actions.prepare import keep_prepared, prepare
 from carillon.gateway.actions.relay import Relaying, relay
@@ -132,12 +132,12 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
             open_database(steady(settings.database_url), name=NAME, size=settings.database_connections)
         )
         acceptances, notifications, reports = Acceptances(database), Notifications(database), Reports(database)
-        grew, outbox = asyncio.Event(), Outbox(database)
+        grew, outbox, backlog = asyncio.Event(), Outbox(database), Backlog(settings.most_waiting)
         one, many = await stack.enter_async_context(committing(acceptances, grew, size=settings.accept_batch))
         neighbours = Neighbours(world.contacts, world.templates, settings.look_up_seconds)
         gateway = Gateway(
-            Acceptor(one, acceptances, neighbours),
-            BatchAcceptor(many, acceptances, neighbours),
+            Acceptor(one, acceptances, neighbours, backlog),
+            BatchAcceptor(many, acceptances, neighbours, backlog),
             Rehearsal(acceptances, neighbours, CompiledTemplates()),
             notifications,
             reports,
@@ -170,7 +170,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
                     ERASURES_QUEUE, erasures_handler(Erasures(database)), size=20, in_flight=1
                 ),
                 "partitions": lambda: keep_prepared(Partitions(database)),
-                "measure": lambda: keep_measured(outbox, world.broker),
+                "measure": lambda: keep_measured(outbox, world.broker, backlog),
             },
             checks={**checks, **world.checks},
         )

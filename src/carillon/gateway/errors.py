@@ -1,6 +1,9 @@
 """How a request to the gateway fails: each with its code and its HTTP status."""
 
-from carillon.kit.errors import Conflict, NotFound
+from carillon.kit.errors import Conflict, NotFound, TooManyRequests
+
+_MEASURED_ANEW = 5.0
+"""Seconds: nothing is known to be better before."""
 
 
 class UserNotFound(NotFound):
@@ -38,6 +41,19 @@ class RequestIdSpent(Conflict):
 
     def __init__(self) -> None:
         super().__init__("The notification of this request_id is not kept any more. Send a new request_id.")
+
+
+class TooMuchWaits(TooManyRequests):
+    """So much is committed and not with the broker yet that the bulk lane takes nothing new."""
+
+    code = "too_much_waits"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Too much waits to be sent: nothing new of priority 1 to 3 is taken before Retry-After seconds. "
+            "Higher priorities pass.",
+            retry_after=_MEASURED_ANEW,
+        )
 
 
 class RowsRefused(Exception):

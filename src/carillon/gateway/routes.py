@@ -29,6 +29,7 @@ from carillon.gateway.actions.ports import NotificationStore, ReportStore
 from carillon.gateway.actions.read import read_one, read_page, read_request, read_timeline
 from carillon.gateway.actions.record import record_word
 from carillon.gateway.domain import Wanted
+from carillon.gateway.errors import TooMuchWaits
 from carillon.kit.errors import Forbidden
 from carillon.kit.http.access import ApiRequest, owner_or
 from carillon.kit.http.answer import Answer
@@ -100,7 +101,7 @@ async def send(request: ApiRequest, data: JSONBody[NotificationRequested]) -> An
     tag=_TAG,
     request_max_body_size=MOST_BYTES,
 )
-async def send_batch(request: ApiRequest, data: JSONBody[BatchRequested]) -> Envelope[BatchReport]:
+async def send_batch(request: ApiRequest, data: JSONBody[BatchRequested]) -> Answer[Envelope[BatchReport]]:
     report = await accept_batch(
         data.notifications,
         _read_one,
@@ -108,7 +109,8 @@ async def send_batch(request: ApiRequest, data: JSONBody[BatchRequested]) -> Env
         caller_id=request.auth.caller_id,
         correlation_id=correlation.current(),
     )
-    return Envelope(report)
+    later = TooMuchWaits.code in {result.error for result in report.results}
+    return Answer(Envelope(report), headers=TooMuchWaits().headers if later else None)
 
 
 @endpoint(

@@ -31,6 +31,10 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     redis_url: Annotated[str | None, Meta(description="Redis that shares the limits between processes")] = None
     database_connections: Annotated[int, Meta(ge=4, le=200, description="Most connections to PostgreSQL")] = 10
     accept_batch: Annotated[int, Meta(ge=1, le=5000, description="Most notifications in one commit")] = 500
+    most_waiting: Annotated[
+        int,
+        Meta(ge=0, description="With more than so many waiting for the broker, new ones of priority 1 to 3 get 429"),
+    ] = 100_000
     relay_batch: Annotated[int, Meta(ge=1, le=5000, description="Most messages the relay takes at once")] = 500
     relay_lease_seconds: Annotated[
         float, Meta(ge=1, description="After how long a stopped relay's messages are taken by another")

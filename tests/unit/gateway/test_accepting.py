@@ -13,8 +13,9 @@ from carillon.contracts.templates import PublishedTemplate
 from carillon.contracts.users import Contact
 from carillon.gateway.actions.accept import Acceptor, accept, flusher
 from carillon.gateway.actions.look_up import Neighbours
+from carillon.gateway.actions.measure import Backlog
 from carillon.gateway.domain import Acceptance, Standing
-from carillon.gateway.errors import RequestIdReused, TemplateNotFound, UserNotFound
+from carillon.gateway.errors import RequestIdReused, TemplateNotFound, TooMuchWaits, UserNotFound
 from carillon.kit.coalescer import coalescing
 from carillon.kit.errors import Invalid, Unavailable
 from carillon.kit.http.client import ServiceRefused
@@ -32,7 +33,7 @@ class Stand:
     def __init__(self) -> None:
         self.tables, self.contacts, self.templates = Tables(), FakeContacts(), FakeTemplates()
         self.templates.publish("welcome")
-        self.grew = asyncio.Event()
+        self.grew, self.backlog = asyncio.Event(), Backlog(most=10)
         self.handed_in = 0
         self.acceptor: Acceptor
 
@@ -60,7 +61,7 @@ async def stand() -> AsyncIterator[Stand]:
             return await coalescer(item)
 
         neighbours = Neighbours(stand.contacts, stand.templates, patience=0.05)
-        stand.acceptor = Acceptor(hand_in, stand.tables, neighbours)
+        stand.acceptor = Acceptor(hand_in, stand.tables, neighbours, stand.backlog)
         yield stand
         stand.tables.open.set()
 
@@ -162,7 +163,7 @@ class Refusing(FakeTemplates):
 
 async def test_a_neighbour_that_hangs_or_refuses_the_question_hinders_nobody(stand: Stand) -> None:
     neighbours = Neighbours(Mute(), Refusing(), patience=0.05)
-    acceptor = Acceptor(stand.acceptor.hand_in, stand.tables, neighbours)
+    acceptor = Acceptor(stand.acceptor.hand_in, stand.tables, neighbours, stand.backlog)
 
     async with asyncio.timeout(10):
         standing = await accept(stand.asked(), acceptor, caller_id=CALLER, correlation_id="c")
@@ -203,3 +204,30 @@ async def test_while_the_tables_are_away_every_caller_is_told(stand: Stand) -> N
     answers = await asyncio.gather(*(stand.accept(stand.asked()) for _ in range(3)), return_exceptions=True)
 
     assert [type(answer) for answer in answers] == [Unavailable] * 3
+
+
+@pytest.mark.parametrize(
+    ("waiting", "priority", "passes"), [(11, 3, False), (11, 4, True), (11, 10, True), (10, 1, True)]
+)
+async def test_while_too_much_waits_nothing_new_is_taken_in_the_bulk_lane_alone(
+    stand: Stand, waiting: int, priority: int, *, passes: bool
+) -> None:
+    stand.backlog.waiting = waiting
+
+    if passes:
+        assert (await stand.accept(stand.asked(priority=priority))).fresh
+        return
+    with pytest.raises(TooMuchWaits) as told:
+        await stand.accept(stand.asked(priority=priority))
+    assert (told.value.status, told.value.headers["Retry-After"]) == (429, "5")
+    assert stand.tables.keys == {}
+
+
+async def test_what_was_accepted_before_is_replayed_however_much_waits(stand: Stand) -> None:
+    asked = stand.asked(priority=1)
+    await stand.accept(asked)
+    stand.backlog.waiting = 11
+
+    assert not (await stand.accept(asked)).fresh
+    stand.backlog.waiting = None  # nobody knows how much: nobody is refused
+    assert (await stand.accept(stand.asked(priority=1))).fresh

@@ -17,6 +17,7 @@ from carillon.contracts.users import Contact
 from carillon.gateway.actions.accept import committing
 from carillon.gateway.actions.accept_batch import BatchAcceptor, accept_batch
 from carillon.gateway.actions.look_up import Neighbours
+from carillon.gateway.actions.measure import Backlog
 from carillon.gateway.domain import Acceptance
 from carillon.kit.errors import Unavailable
 from carillon.kit.http.bodies import reading
@@ -57,7 +58,7 @@ class Stand:
     def __init__(self) -> None:
         self.tables, self.contacts, self.templates = Tables(), CountedContacts(), CountedTemplates()
         self.templates.publish("welcome")
-        self.grew = asyncio.Event()
+        self.grew, self.backlog = asyncio.Event(), Backlog(most=10)
         self.acceptor: BatchAcceptor
 
     def body(self, **given: Any) -> dict[str, Any]:
@@ -79,7 +80,9 @@ class Stand:
 async def stand() -> AsyncIterator[Stand]:
     stand = Stand()
     async with committing(stand.tables, stand.grew, size=500) as (_, batches):
-        stand.acceptor = BatchAcceptor(batches, stand.tables, Neighbours(stand.contacts, stand.templates, 0.05))
+        stand.acceptor = BatchAcceptor(
+            batches, stand.tables, Neighbours(stand.contacts, stand.templates, 0.05), stand.backlog
+        )
         yield stand
         stand.tables.open.set()
 
@@ -153,7 +156,7 @@ async def test_a_crash_of_the_commit_is_told_to_its_own_batch_alone(stand: Stand
     async def crash(item: Sequence[Acceptance]) -> list[Exception]:
         return [ValueError("no") for _ in item]
 
-    stand.acceptor = BatchAcceptor(crash, stand.tables, stand.acceptor.neighbours)
+    stand.acceptor = BatchAcceptor(crash, stand.tables, stand.acceptor.neighbours, stand.backlog)
 
     report = await stand.accept(stand.body(), stand.body())
 
@@ -194,3 +197,14 @@ async def test_others_have_their_turn_while_many_are_read(stand: Stand) -> None:
     stand.tables.open.set()
     assert (await accepting).accepted == 500
     other.cancel()
+
+
+async def test_while_too_much_waits_only_the_new_ones_of_the_bulk_lane_are_refused(stand: Stand) -> None:
+    before = stand.body(priority=3)
+    await stand.accept(before)
+    stand.backlog.waiting = 11
+
+    report = await stand.accept(stand.body(priority=3), before, stand.body(), stand.body(priority=9))
+
+    assert (report.accepted, report.replayed, report.refused) == (2, 1, 1)
+    assert report.results[0].error == "too_much_waits"

@@ -91,7 +91,16 @@ def test_variables_left_out_are_told() -> None:
             checked_variables({name: value for name, value in FINE.items() if name != missing})
 
 
-@pytest.mark.parametrize("meta", [{}, {"meta": None}, {"meta": {"a": deep(10)}}, {"rows": [1, 2.5, True, None]}])
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {},
+        {"meta": None},
+        {"meta": {"a": deep(10)}},
+        {"rows": [1, 2.5, True, None]},
+        {"rows": [[n] for n in range(100)], "text": r"\u0000 {[{["},
+    ],
+)
 def test_any_further_variables_are_taken_and_meta_is_filled_in(meta: dict[str, Any]) -> None:
     assert checked_variables({**FINE, **meta}) == {**FINE, "meta": None, **meta}
 

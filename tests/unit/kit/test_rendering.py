@@ -3,6 +3,7 @@
 import contextlib
 import string
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from hypothesis import given
@@ -268,6 +269,17 @@ def test_a_single_line_can_continue_no_header(text: str) -> None:
 )
 def test_only_absolute_http_addresses_count(text: str, *, valid: bool) -> None:
     assert is_http_url(text) is valid
+
+
+@given(st.from_regex(r"https?://[a-zA-Z0-9.:@\-\[\]]{0,12}[/?#]?[\x20-\x7f]{0,12}", fullmatch=True))
+def test_what_counts_as_an_address_has_a_scheme_a_host_and_a_port_if_any(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        sound = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+
+    assert is_http_url(text) is (sound and text.isprintable() and " " not in text)
 
 
 def test_every_printable_character_survives_in_text() -> None:

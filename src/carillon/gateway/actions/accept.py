@@ -10,6 +10,7 @@ import structlog
 
 from carillon.contracts.notifications import NotificationRequested
 from carillon.gateway.actions.look_up import Neighbours, look_up
+from carillon.gateway.actions.measure import Backlog
 from carillon.gateway.actions.ports import AcceptanceStore, CommitBatch, HandIn
 from carillon.gateway.domain import Acceptance, Standing, acceptance_of, refused
 from carillon.gateway.errors import RequestIdReused, RowsRefused
@@ -29,22 +30,24 @@ class Acceptor:
     hand_in: HandIn
     store: AcceptanceStore
     neighbours: Neighbours
+    backlog: Backlog
 
 
 async def accept(asked: NotificationRequested, acceptor: Acceptor, *, caller_id: UUID, correlation_id: str) -> Standing:
     """Where the request stands once it is committed.
 
-    Raises Invalid, UserNotFound, TemplateNotFound, RequestIdReused, Unavailable. A replay does not depend on the user
-    or the template being there still; a neighbour that cannot be asked hinders nobody.
+    Raises Invalid, UserNotFound, TemplateNotFound, RequestIdReused, TooMuchWaits, Unavailable.
+    A replay does not depend on the user or the template being there still, nor on how much waits; a neighbour that
+    cannot be asked hinders nobody.
     """
     acceptance = acceptance_of(asked, notification_id=uuid7(), caller_id=caller_id, correlation_id=correlation_id)
-    unknown = (await look_up(asked, acceptor.neighbours)).unknown(asked)
-    if unknown is None:
+    doubt = acceptor.backlog.refusal(acceptance.queue) or (await look_up(asked, acceptor.neighbours)).unknown(asked)
+    if doubt is None:
         standing = await acceptor.hand_in(acceptance)
     else:
         present = await acceptor.store.find(caller_id, asked.request_id)
         if present is None:
-            raise unknown
+            raise doubt
         standing = present
     if standing.body_hash != acceptance.body_hash:
         raise RequestIdReused

@@ -12,6 +12,7 @@ import structlog
 from carillon.contracts.batches import BatchReport, BatchResult
 from carillon.contracts.notifications import NotificationRequested, RequestId
 from carillon.gateway.actions.look_up import Neighbours, look_up_all
+from carillon.gateway.actions.measure import Backlog
 from carillon.gateway.actions.ports import AcceptanceStore, CommitBatch
 from carillon.gateway.domain import Acceptance, Standing, acceptance_of
 from carillon.gateway.errors import RequestIdReused
@@ -34,6 +35,7 @@ class BatchAcceptor:
     commit: CommitBatch
     store: AcceptanceStore
     neighbours: Neighbours
+    backlog: Backlog
 
 
 @dataclass(slots=True)
@@ -56,7 +58,7 @@ async def accept_batch(
     """
     items = [_Item(raw) for raw in raws]
     await _read(items, read, caller_id=caller_id, correlation_id=correlation_id)
-    await _look_up(items, acceptor.neighbours)
+    await _doubt(items, acceptor)
     await _settle_doubts(items, acceptor.store, caller_id)
     await _commit(items, acceptor)
     return _report(items)
@@ -77,10 +79,16 @@ async def _read(items: Sequence[_Item], read: Read, *, caller_id: UUID, correlat
             turn = time.perf_counter() + _TURN
 
 
-async def _look_up(items: Sequence[_Item], neighbours: Neighbours) -> None:
-    valid = [(item, item.asked) for item in items if item.asked is not None and item.outcome is None]
-    unknown = await look_up_all([asked for _, asked in valid], neighbours)
-    for (item, _), problem in zip(valid, unknown, strict=True):
+async def _doubt(items: Sequence[_Item], acceptor: BatchAcceptor) -> None:
+    asked = []
+    for item in items:
+        if item.asked is None or item.acceptance is None:
+            continue
+        item.doubt = acceptor.backlog.refusal(item.acceptance.queue)
+        if item.doubt is None:
+            asked.append((item, item.asked))
+    unknown = await look_up_all([each for _, each in asked], acceptor.neighbours)
+    for (item, _), problem in zip(asked, unknown, strict=True):
         item.doubt = problem
 
 

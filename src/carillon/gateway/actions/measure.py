@@ -1,31 +1,49 @@
 """Measure: how much is committed and not yet with the broker, and how full and late its queues are."""
 
 import asyncio
+from dataclasses import dataclass
 
+from carillon.contracts.channels import CHANNELS, queue_of
 from carillon.gateway.actions.ports import OutboxStore
+from carillon.gateway.errors import TooMuchWaits
 from carillon.kit.broker.port import Broker, BrokerError, QueueDepth
 from carillon.kit.errors import Unavailable
 from carillon.kit.telemetry.metrics import OUTBOX_WAITING, QUEUE_IN_FLIGHT, QUEUE_LAG, QUEUE_READY
 
+_BULK = frozenset(queue_of(channel, "bulk") for channel in CHANNELS)
 _EVERY = 5.0
 _UNKNOWN = float("nan")
 """Not known, which is not the same as none."""
 
 
-async def keep_measured(outbox: OutboxStore, broker: Broker) -> None:
+@dataclass(slots=True)
+class Backlog:
+    """How much waited in the outbox when it was last counted; None while that is not known."""
+
+    most: int
+    waiting: int | None = None
+
+    def refusal(self, queue: str) -> TooMuchWaits | None:
+        """What to tell whoever wants to add to the bulk lane now. The others pass, however much waits."""
+        if queue in _BULK and self.waiting is not None and self.waiting > self.most:
+            return TooMuchWaits()
+        return None
+
+
+async def keep_measured(outbox: OutboxStore, broker: Broker, backlog: Backlog) -> None:
     """Every five seconds, until cancelled."""
     while True:
-        await _measure_outbox(outbox)
+        await _measure_outbox(outbox, backlog)
         await _measure_queues(broker)
         await asyncio.sleep(_EVERY)
 
 
-async def _measure_outbox(outbox: OutboxStore) -> None:
-    gauge = OUTBOX_WAITING.labels("gateway")
+async def _measure_outbox(outbox: OutboxStore, backlog: Backlog) -> None:
     try:
-        gauge.set(await outbox.waiting())
+        backlog.waiting = await outbox.waiting()
     except Unavailable:
-        gauge.set(_UNKNOWN)
+        backlog.waiting = None
+    OUTBOX_WAITING.labels("gateway").set(_UNKNOWN if backlog.waiting is None else backlog.waiting)
 
 
 async def _measure_queues(broker: Broker) -> None:
