@@ -16,11 +16,11 @@ from carillon.delivery.actions.tools import Limits, Tools
 from carillon.delivery.consumer import LaneConsumer
 from carillon.delivery.deliveries import CoalescedDeliveries
 from carillon.delivery.domain import Policy
+from carillon.delivery.pool import Pool
 from carillon.delivery.ports import Channel, Contacts, Templates
-from carillon.delivery.providers import Routes
+from carillon.delivery.providers import Route
 from carillon.delivery.reports import ReportPublisher
 from carillon.delivery.settings import WorkerSettings
-from carillon.delivery.slots import Slots
 from carillon.delivery.store import DeliveriesStore, end_leases
 from carillon.kit.auth import Caller
 from carillon.kit.breaker import Breaker
@@ -108,7 +108,7 @@ async def working(
     """The worker among given neighbours; what it has to write is written before the block ends."""
     settings = worker.settings
     store = DeliveriesStore(database, schema=worker.name, channel=worker.channel, lease_seconds=settings.lease_seconds)
-    routes = Routes(channel.providers, breaker=lambda: _breaker(settings))
+    pool = _pool(worker, channel)
     async with (
         coalescing(store.settle, size=500) as settle,
         coalescing(ReportPublisher(broker, service=worker.name), size=1000) as report,
@@ -119,12 +119,11 @@ async def working(
             templates=templates,
             deliveries=CoalescedDeliveries(store, settle),
             reports=report,
-            routes=routes,
-            slots=Slots(settings.send_slots),
+            pool=pool,
             policy=_policy(settings),
             limits=Limits(settings.lease_seconds, settings.send_seconds, settings.retry_delays),
         )
-        own = {**_checks(database, broker, routes), **checks}
+        own = {**_checks(database, broker, pool), **checks}
         app = build_app(worker.name, [], authenticate=_nobody, state={}, checks=own, title=f"Carillon {worker.name}")
         yield Running(app, _lanes(worker, broker, tools), own)
 
@@ -176,15 +175,17 @@ def _answers(client: ServiceClient, path: str, without: str) -> HealthCheck:
     return HealthCheck(probe, without)
 
 
-def _checks(database: Database, broker: Broker, routes: Routes) -> Mapping[str, HealthCheck]:
+def _checks(database: Database, broker: Broker, pool: Pool) -> Mapping[str, HealthCheck]:
     async def providers() -> None:
-        if down := routes.down():
+        if down := [name for name, state in pool.states().items() if state == "open"]:
             raise ConnectionError(", ".join(down))
 
     return {
         "database": HealthCheck(database.ping, "Nothing is sent; messages wait in their queues.", vital=True),
         "broker": HealthCheck(broker.ping, "Nothing new is taken; delivery resumes by itself.", vital=True),
-        "providers": HealthCheck(providers, "Messages wait without using up attempts, or take another provider."),
+        "providers": HealthCheck(
+            providers, "Messages wait without using up attempts, or take another provider.", states=pool.states
+        ),
     }
 
 
@@ -205,9 +206,24 @@ def _policy(settings: WorkerSettings) -> Policy:
     )
 
 
+def _pool(worker: Worker, channel: Channel) -> Pool:
+    slots = worker.settings.send_slots
+    routes = [
+        Route(provider, _breaker(worker.settings), service=worker.name, connections=slots)
+        for provider in channel.providers
+    ]
+    return Pool(routes, total=slots, service=worker.name)
+
+
 def _breaker(settings: WorkerSettings) -> Breaker:
     rest = settings.breaker_seconds
-    return Breaker(failures=settings.breaker_failures, rest_seconds=rest, longest_rest=max(rest, _LONGEST_REST))
+    return Breaker(
+        failures=settings.breaker_failures,
+        ratio=settings.breaker_ratio,
+        calls=settings.breaker_calls,
+        rest_seconds=rest,
+        longest_rest=max(rest, _LONGEST_REST),
+    )
 
 
 async def end_claims(settings: WorkerSettings, schema: str) -> None:

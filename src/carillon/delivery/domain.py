@@ -40,6 +40,20 @@ ProviderAnswer = Accepted | Refused | Failed
 
 
 @dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A provider that had certainly not taken the message and was to blame for it, so that another was asked."""
+
+    provider: str
+    reason: str
+    error: str
+
+
+def next_may_try(answer: ProviderAnswer) -> bool:
+    """Whether another provider may be asked at once: nobody has the message, and it is not at fault."""
+    return isinstance(answer, Failed) and answer.down and not answer.unknown
+
+
+@dataclass(frozen=True, slots=True)
 class Granted:
     """The claim is ours: `claim` fences our writes, `attempt` counts tries, `lapses` those of unknown outcome."""
 
@@ -81,6 +95,7 @@ class Delivered:
     provider: str | None
     provider_message_id: str | None
     at: datetime
+    passed: tuple[PassedOver, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +115,7 @@ class Undeliverable:
     error: str | None = None
     attempt: int = 0
     provider: str | None = None
+    passed: tuple[PassedOver, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +127,7 @@ class Retrying:
     attempt: int
     provider: str
     delay: float
+    passed: tuple[PassedOver, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

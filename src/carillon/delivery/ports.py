@@ -13,11 +13,24 @@ from carillon.delivery.domain import AlreadySent, ClaimFound, ProviderAnswer, Re
 from carillon.kit.cache import Found
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a provider may be given: its share by `weight` (0: only while the others are away), `rate` messages a second
+    (0: any number), and `connections` at once (0: as many as the worker sends)."""
+
+    weight: int = 1
+    rate: float = 0.0
+    connections: int = 0
+
+
 class Provider(Protocol):
     """One way out. It knows nothing of retries and counts nothing."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def terms(self) -> Terms: ...
 
     async def send(self, item: Any) -> ProviderAnswer:
         """Hand over what the channel composed; the caller bounds the time and treats what is raised as transient."""
@@ -25,7 +38,7 @@ class Provider(Protocol):
 
 
 class Channel(Protocol):
-    """What a channel adds: composing, and providers in order of preference."""
+    """What a channel adds: composing, and its providers."""
 
     @property
     def name(self) -> channels.Channel: ...

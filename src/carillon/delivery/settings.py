@@ -38,6 +38,10 @@ class WorkerSettings(Settings, frozen=True, kw_only=True):
     batch_size: Annotated[int, Meta(ge=1, le=500, description="Messages taken from a lane at once")] = 50
     batches_in_flight: Annotated[int, Meta(ge=1, le=64, description="Batches of a lane in hand at once")] = 4
     breaker_failures: Annotated[int, Meta(ge=1, description="Failures in a row that open a provider's breaker")] = 5
+    breaker_ratio: Annotated[
+        float, Meta(gt=0, le=1, description="Share of the last calls that must fail to open it, in a row or not")
+    ] = 0.5
+    breaker_calls: Annotated[int, Meta(ge=2, le=1000, description="How many calls that share is taken of")] = 20
     breaker_seconds: Annotated[float, Meta(gt=0, description="First rest of an open breaker; doubles to 30 s")] = 2.0
     contact_fresh_seconds: Annotated[float, Meta(ge=0, description="Age up to which a contact needs no question")] = (
         30.0

@@ -14,7 +14,7 @@ from carillon.contracts.statuses import (
     rank_of_retry,
 )
 from carillon.contracts.users import LayerVerdict
-from carillon.delivery.domain import Delivered, Ending, Retrying, Suppressed, Undeliverable, Waiting, rung
+from carillon.delivery.domain import Delivered, Ending, PassedOver, Retrying, Suppressed, Undeliverable, Waiting, rung
 from carillon.kit.redaction import without_addresses
 
 _LONGEST_TEXT = 500
@@ -79,7 +79,7 @@ def _own_step(generation: int, ending: Ending, now: datetime) -> Step:
     match ending:
         case Delivered():
             message_id = ending.provider_message_id
-            detail = {"provider_message_id": identifier(message_id)} if message_id else None
+            detail = {"provider_message_id": identifier(message_id)} if message_id else {}
             key = f"{generation}.{ending.attempt}.delivered"
             return Step(
                 key=key,
@@ -87,7 +87,7 @@ def _own_step(generation: int, ending: Ending, now: datetime) -> Step:
                 at=ending.at,
                 attempt=ending.attempt,
                 provider=ending.provider,
-                detail=detail,
+                detail={**detail, **_passed(ending.passed)} or None,
             )
         case Suppressed():
             detail = {"rule": ending.layer}
@@ -107,12 +107,18 @@ def _own_step(generation: int, ending: Ending, now: datetime) -> Step:
                 reason=clean(ending.reason),
                 attempt=ending.attempt,
                 provider=ending.provider,
-                detail=detail,
+                detail={**detail, **_passed(ending.passed)},
             )
         case Waiting():
             detail = {"until": ending.until.isoformat()} if ending.until else None
             key = f"{generation}.0.waiting.{ending.mark}"
             return Step(key=key, kind="waiting", at=now, reason=ending.reason, detail=detail)
+
+
+def _passed(over: tuple[PassedOver, ...]) -> dict[str, Any]:
+    """The providers that were asked before in the same attempt, and why each was passed over."""
+    told = [{"provider": each.provider, "reason": clean(each.reason), "error": clean(each.error)} for each in over]
+    return {"passed_over": told} if told else {}
 
 
 def _said(verdict: LayerVerdict) -> dict[str, Any]:
@@ -127,7 +133,7 @@ def _failed_step(generation: int, ending: Undeliverable, now: datetime) -> Step:
         reason=clean(ending.reason),
         attempt=ending.attempt or None,
         provider=ending.provider,
-        detail={"error": clean(ending.error)} if ending.error else None,
+        detail={**({"error": clean(ending.error)} if ending.error else {}), **_passed(ending.passed)} or None,
     )
 
 

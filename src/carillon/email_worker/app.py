@@ -1,4 +1,4 @@
-"""The e-mail worker's only wiring: the pipeline of `delivery`, and SMTP servers in order of preference."""
+"""The e-mail worker's only wiring: the pipeline of `delivery`, and one or several SMTP servers."""
 
 import asyncio
 import ssl
@@ -8,8 +8,9 @@ from pathlib import Path
 
 from carillon.delivery.app import Neighbours, Worker, build_worker, end_claims
 from carillon.email_worker.channel import EmailChannel
-from carillon.email_worker.domain import sender_of, servers_of
+from carillon.email_worker.domain import sender_of
 from carillon.email_worker.providers.smtp import SmtpProvider
+from carillon.email_worker.servers import servers_of
 from carillon.email_worker.settings import EmailWorkerSettings
 from carillon.kit.migrations import migrate as migrate_schema
 from carillon.kit.service import Service

@@ -1,18 +1,14 @@
-"""Addresses of mail and of servers: parsed once, refused early, safe to put on a line of SMTP."""
+"""Addresses of mail: parsed once, refused early, safe to put on a line of SMTP."""
 
 import re
 from dataclasses import dataclass
 from email.utils import parseaddr
-from typing import Literal
-from urllib.parse import parse_qsl, unquote, urlsplit
 
 import idna
 
 from carillon.kit.redaction import without, without_addresses
 from carillon.kit.settings import SettingsError
 
-Tls = Literal["starttls", "implicit", "none"]
-_PORTS: dict[str, int] = {"starttls": 587, "implicit": 465, "none": 25}
 _LOCAL = re.compile(r"[^\s\x00-\x20\x7f<>()\[\]:;,@\\\"]+")
 _LONGEST_LOCAL, _LONGEST_ADDRESS = 64, 254
 
@@ -71,44 +67,3 @@ def sender_of(text: str) -> Sender:
     if address is None or address.smtputf8:
         raise SettingsError("CARILLON_MAIL_FROM: give it as Name <user@example.com>, with an ASCII address.")
     return Sender(name, address)
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """One SMTP server and how to talk to it."""
-
-    host: str
-    port: int
-    tls: Tls
-    username: str | None = None
-    password: str | None = None
-
-    def __repr__(self) -> str:
-        return f"Server({self.host}:{self.port}, tls={self.tls})"
-
-
-def servers_of(text: str) -> list[Server]:
-    """Every server of a comma-separated list. Raises SettingsError; the sentence never quotes a password."""
-    servers = [_server_of(url.strip()) for url in text.split(",") if url.strip()]
-    if not servers:
-        raise SettingsError("CARILLON_SMTP_URL: name a server, for example smtp://mail.example.com:587?tls=starttls.")
-    return servers
-
-
-def _server_of(url: str) -> Server:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise SettingsError("CARILLON_SMTP_URL: the port is no number from 1 to 65535.") from None
-    options = dict(parse_qsl(parts.query, keep_blank_values=True))
-    tls = options.pop("tls", "implicit" if parts.scheme == "smtps" else "starttls")
-    if parts.scheme not in {"smtp", "smtps"} or not parts.hostname:
-        raise SettingsError("CARILLON_SMTP_URL: it begins with smtp:// or smtps:// and names a host.")
-    if tls not in _PORTS or options:
-        raise SettingsError("CARILLON_SMTP_URL: the only option is tls=starttls, tls=implicit or tls=none.")
-    if (parts.username is None) != (parts.password is None):
-        raise SettingsError("CARILLON_SMTP_URL: give both a user and a password, or neither.")
-    username = None if parts.username is None else unquote(parts.username)
-    password = None if parts.password is None else unquote(parts.password)
-    return Server(parts.hostname, port or _PORTS[tls], tls, username, password)  # type: ignore[arg-type]

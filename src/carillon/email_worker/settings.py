@@ -12,7 +12,8 @@ class EmailWorkerSettings(WorkerSettings, frozen=True, kw_only=True):
         str,
         Meta(
             description="smtp://user:password@host:587?tls=starttls, tls=implicit (port 465) or tls=none (port 25); "
-            "several, comma-separated, are tried in this order"
+            "several, comma-separated, share the mail; each takes &name=, &weight= (0: a reserve), &rate= (mails a "
+            "second) and &connections="
         ),
     ] = "smtp://127.0.0.1:25?tls=none"
     mail_from: Annotated[str, Meta(description="Sender, as in: Carillon <carillon@example.com>")] = (

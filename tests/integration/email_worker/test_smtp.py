@@ -16,8 +16,9 @@ from cryptography.x509.oid import NameOID
 
 from carillon.delivery.domain import Accepted, Failed, Refused
 from carillon.email_worker.channel import Mail
-from carillon.email_worker.domain import Address, Server, Tls
+from carillon.email_worker.domain import Address
 from carillon.email_worker.providers.smtp import SmtpProvider
+from carillon.email_worker.servers import Server, Tls
 from tests.integration.email_worker.server import CLOSE, PIPELINING, REPLIES, SILENCE, ScriptedSmtp, scripted_smtp
 from tests.support.waiting import eventually
 

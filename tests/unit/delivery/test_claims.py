@@ -8,10 +8,9 @@ import pytest
 from carillon.delivery.actions.deliver import deliver
 from carillon.delivery.actions.tools import Work
 from carillon.delivery.domain import Accepted, Failed, ProviderAnswer
-from carillon.delivery.slots import Slots
 from carillon.kit.broker.port import DeadLetter, Done, Outcome, RetryAfter
 from tests.support.waiting import eventually
-from tests.unit.delivery.world import FakeProvider, Row, World
+from tests.unit.delivery.world import Row, World
 
 
 async def one(world: World, work: Work) -> Outcome:
@@ -108,7 +107,7 @@ async def test_at_most_once_is_tried_again_only_where_nothing_can_have_been_take
 
 
 async def test_a_worker_that_froze_between_claim_and_send_does_not_send(world: World) -> None:
-    world.slots = Slots(1)
+    world.slots = 1
     release = asyncio.Event()
 
     async def slowly() -> ProviderAnswer:
@@ -207,13 +206,11 @@ async def test_a_probe_whose_claim_was_not_granted_leaves_the_breaker_to_the_nex
 
 
 async def test_a_probe_that_found_no_slot_leaves_the_breaker_to_the_next(world: World) -> None:
-    world.slots, world.limits = Slots(1), replace(world.limits, send=0.3)
-    world.provider.script = [Failed("smtp_connection_failed", down=True)] * 3
-    for _ in range(3):
-        await one(world, world.work())
-    world.time = 10.0
-
-    async with world.slots.slot("normal", seconds=1):
+    world.slots, world.limits = 1, replace(world.limits, send=0.3)
+    async with world.tools.pool.place("normal", seconds=1) as route:
+        for _ in range(3):
+            route.breaker.failed()
+        world.time = 10.0
         outcome = await one(world, world.work())
 
     assert isinstance(outcome, RetryAfter)
@@ -227,13 +224,3 @@ async def test_a_refusal_of_one_recipient_says_nothing_against_the_provider(worl
         await one(world, world.work())
 
     assert await one(world, world.work()) == Done()
-
-
-async def test_while_the_first_provider_rests_the_next_takes_over(world: World) -> None:
-    world.providers.append(FakeProvider(world, name="second"))
-    world.provider.always = Failed("smtp_connection_failed", down=True)
-    for _ in range(3):
-        await one(world, world.work())
-
-    assert await one(world, world.work()) == Done()
-    assert world.reports.told[-1].steps[-1].provider == "second"

@@ -21,9 +21,9 @@ from carillon.delivery.domain import (
     ProviderAnswer,
     Refused,
 )
-from carillon.delivery.ports import ClaimWanted, DeliveryKey, Settlement
-from carillon.delivery.providers import Routes
-from carillon.delivery.slots import Slots
+from carillon.delivery.pool import Pool
+from carillon.delivery.ports import ClaimWanted, DeliveryKey, Settlement, Terms
+from carillon.delivery.providers import Route
 from carillon.kit.breaker import Breaker
 from carillon.kit.broker.port import BrokerUnavailable
 from carillon.kit.cache import Found
@@ -119,6 +119,7 @@ class FakeProvider:
 
     world: "World"
     name: str = "fake"
+    terms: Terms = field(default_factory=Terms)
     script: list[ProviderAnswer | Exception | Callable[[], Any]] = field(default_factory=list)
     always: ProviderAnswer | None = None
     sent: list[Any] = field(default_factory=list)
@@ -207,7 +208,7 @@ class World:
         self.deliveries, self.reports, self.provider = FakeDeliveries(self), FakeReports(self), FakeProvider(self)
         self.providers = [self.provider]
         self.policy = Policy(max_attempts=4)
-        self.slots = Slots(10)
+        self.slots = 10
         self.limits = Limits(lease=60, send=30, ladder=LADDER)
         self._tools: Tools | None = None
 
@@ -221,8 +222,7 @@ class World:
                 templates=self.templates,
                 deliveries=self.deliveries,
                 reports=self.reports,
-                routes=Routes(self.providers, breaker=self._breaker),
-                slots=self.slots,
+                pool=self._pool(),
                 policy=self.policy,
                 limits=self.limits,
                 chance=lambda: 0.5,
@@ -266,5 +266,14 @@ class World:
         }
         return DeliveryRequested(**{**fields, **given})
 
-    def _breaker(self) -> Breaker:
-        return Breaker(failures=3, rest_seconds=10, clock=lambda: self.time)
+    def _pool(self) -> Pool:
+        routes = [
+            Route(
+                provider,
+                Breaker(failures=3, rest_seconds=10, clock=lambda: self.time),
+                connections=self.slots,
+                clock=lambda: self.time,
+            )
+            for provider in self.providers
+        ]
+        return Pool(routes, total=self.slots)

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
+from carillon.delivery.ports import Terms
 from carillon.email_worker.app import build
-from carillon.email_worker.domain import Server, sender_of, servers_of
+from carillon.email_worker.domain import sender_of
+from carillon.email_worker.servers import Server, servers_of
 from carillon.email_worker.settings import EmailWorkerSettings
 from carillon.kit.settings import SettingsError, load
 
@@ -80,3 +83,61 @@ def test_a_bad_setting_fails_at_building(changes: dict[str, Any], sentence: str)
     )
     with pytest.raises(SettingsError, match=sentence):
         build(settings)
+
+
+def test_a_server_says_how_much_it_may_be_given() -> None:
+    url = "smtp://u:p@mail:25?tls=none&name=main&weight=3&rate=14.5&connections=20, smtp://mail?weight=0"
+
+    main, reserve = servers_of(url)
+
+    assert (main.name, main.terms) == ("main", Terms(weight=3, rate=14.5, connections=20))
+    assert (reserve.name, reserve.terms) == ("smtp:mail:587", Terms(weight=0))
+    assert servers_of("smtp://mail")[0].terms == Terms()
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "weight=-1", "weight=1001", "weight=one", "weight=", "weight=1.5", "weight=%31%0A", "weight=\u0661",
+        "rate=0", "rate=0.0", "rate=-1", "rate=nan", "rate=inf", "rate=1e400", "rate=", "rate=fast", "rate=1%0A",
+        "connections=0", "connections=1001", "connections=", "connections=ten", "connections=99999999999999999999",
+        "name=", "name=a%20b", "name=a%0Ab", "name=%3Cscript%3E", "name=" + "a" * 65, "tls=", "tls=STARTTLS",
+        "weight=1&weight=2", "secret=secret",
+    ],
+)  # fmt: skip
+def test_a_bad_option_is_refused_without_quoting_the_url(option: str) -> None:
+    with pytest.raises(SettingsError, match="CARILLON_SMTP_URL") as refused:
+        servers_of(f"smtp://one, smtp://user:secret@mail.example.com?{option}")
+
+    said = str(refused.value)
+    assert not any(word in said for word in ("secret", "user:", "mail.example.com?"))
+
+
+@pytest.mark.parametrize("twice", ["smtp://mail,smtp://mail", "smtp://a?name=x,smtp://b?name=x"])
+def test_two_servers_are_told_apart_by_their_names(twice: str) -> None:
+    with pytest.raises(SettingsError, match="called the same"):
+        servers_of(twice)
+
+    assert len(servers_of("smtp://mail?name=x,smtp://mail?name=y")) == 2
+
+
+@pytest.mark.parametrize(
+    "password", ["p%2Cw", "p%3Fw%26name%3Dx", "p%40w%3A"], ids=["comma", "question mark", "at and colon"]
+)
+def test_a_password_may_hold_what_separates_when_it_is_encoded(password: str) -> None:
+    (server,) = servers_of(f"smtp://u:{password}@mail?weight=2")
+
+    assert (server.password, server.host) == (unquote(password), "mail")
+
+
+def test_a_password_that_was_not_encoded_is_refused_and_stays_unsaid() -> None:
+    for url in ("smtp://user:sec,ret@mail", "smtp://user:sec#ret@mail", "smtp://user:sec/ret@mail"):
+        with pytest.raises(SettingsError) as refused:
+            servers_of(url)
+        assert "sec" not in str(refused.value).replace("a second", "")
+
+
+def test_the_breaker_s_settings_are_judged() -> None:
+    for variable, value in (("BREAKER_RATIO", "0"), ("BREAKER_RATIO", "1.1"), ("BREAKER_CALLS", "1")):
+        with pytest.raises(SettingsError, match=variable):
+            load(EmailWorkerSettings, "email_worker", {f"CARILLON_{variable}": value}, **GIVEN)

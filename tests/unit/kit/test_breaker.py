@@ -93,3 +93,49 @@ def test_a_probe_that_is_never_heard_of_again_does_not_block_for_ever(breaker: B
     clock.now = 70.0
 
     assert breaker.admit() == 0.0
+
+
+def test_it_opens_when_too_many_of_the_last_calls_failed_though_never_in_a_row(clock: Clock) -> None:
+    breaker = Breaker(failures=5, ratio=0.5, calls=10, clock=clock)
+    for _ in range(4):
+        breaker.failed()
+        breaker.succeeded()
+    breaker.failed()
+    assert breaker.admit() == 0.0, "nine calls are too few to judge by"
+
+    breaker.failed()
+    assert breaker.admit() == 5.0
+
+
+def test_a_share_below_the_ratio_never_opens_it(clock: Clock) -> None:
+    breaker = Breaker(failures=5, ratio=0.5, calls=10, clock=clock)
+    for number in range(1000):
+        if number % 5 < 2:
+            breaker.failed()
+        else:
+            breaker.succeeded()
+        assert breaker.state == "closed"
+
+
+def test_after_a_probe_that_succeeds_what_failed_before_no_longer_counts(clock: Clock) -> None:
+    breaker = Breaker(failures=5, ratio=0.5, calls=4, clock=clock)
+    for outcome in (breaker.succeeded, breaker.failed, breaker.succeeded, breaker.failed):
+        outcome()
+    assert breaker.state == "open"
+
+    clock.now = 5.0
+    breaker.admit()
+    breaker.succeeded()
+    fail(breaker, 3)
+    assert breaker.admit() == 0.0
+    breaker.failed()
+    assert breaker.admit() == 5.0
+
+
+def test_it_says_how_long_it_rests_without_letting_anybody_in(breaker: Breaker, clock: Clock) -> None:
+    assert breaker.rests() == 0.0
+    fail(breaker, 3)
+    assert breaker.rests() == 5.0
+    clock.now = 6.0
+    assert (breaker.rests(), breaker.rests()) == (0.0, 0.0)
+    assert breaker.admit() == 0.0

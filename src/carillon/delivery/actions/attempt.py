@@ -1,7 +1,7 @@
-"""Attempt what was claimed: take a slot, send, write down what came of it, decide what follows."""
+"""Attempt what was claimed: find a provider, send, write down what came of it, decide what follows."""
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -13,14 +13,17 @@ from carillon.delivery.domain import (
     Ending,
     Failed,
     Granted,
+    PassedOver,
+    ProviderAnswer,
     Refused,
     Retrying,
     Undeliverable,
     Waiting,
     decide,
+    next_may_try,
 )
+from carillon.delivery.pool import ANY, NoPlace
 from carillon.delivery.ports import Settlement
-from carillon.delivery.slots import NoSlot
 from carillon.delivery.timeline import clean, identifier
 from carillon.kit.broker.port import DeadLetter
 from carillon.kit.errors import Unavailable
@@ -30,32 +33,81 @@ _AGAIN = 2.0
 _PAUSES = (0.1, 0.3, 1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """The last provider that was asked, what it said, and those that had to pass."""
+
+    provider: str
+    answer: ProviderAnswer
+    passed: tuple[PassedOver, ...] = ()
+
+
 async def attempt(work: Work, ready: Prepared, granted: Granted, claimed_at: float, tools: Tools) -> Ending:
     """Send once within the deadline, which began with the claim. `claimed_at` is on `tools.clock`."""
     claim = Settlement(work.request.notification_id, work.request.generation, granted.claim, "released")
-    deadline = claimed_at + tools.limits.send
     try:
-        async with tools.slots.slot(work.lane, seconds=max(0.0, claimed_at + tools.limits.slot - tools.clock())):
-            if tools.clock() > claimed_at + tools.limits.slot:
-                raise NoSlot  # frozen meanwhile: the claim may be another's by now  # noqa: TRY301
-            answer = await ready.route.send(ready.item, seconds=deadline - tools.clock())
-    except NoSlot:
-        ready.route.abandoned()
+        tried = await _handed_over(work, ready, claimed_at, tools)
+    except NoPlace as none:
+        ready.admission.abandoned()
         await _settle(replace(claim, uncounted=True), claimed_at, tools)
-        return Waiting("no_free_connection", _AGAIN * (0.5 + tools.chance()))
-    claim = replace(claim, provider=ready.route.name)
-    if isinstance(answer, Accepted):
-        return await _sent(claim, granted, answer, claimed_at, tools)
-    return await _not_sent(work, ready, granted, claim, answer, claimed_at, tools)
+        again = none.seconds if none.seconds is not None else _AGAIN * (0.5 + tools.chance())
+        return Waiting(none.reason, max(again, 1.0))
+    claim = replace(claim, provider=tried.provider)
+    if isinstance(tried.answer, Accepted):
+        return await _sent(claim, granted, tried.answer, tried.passed, claimed_at, tools)
+    return await _not_sent(work, ready, granted, claim, tried, claimed_at, tools)
 
 
-async def _sent(claim: Settlement, granted: Granted, answer: Accepted, claimed_at: float, tools: Tools) -> Delivered:
+async def _handed_over(work: Work, ready: Prepared, claimed_at: float, tools: Tools) -> _Tried:
+    """Ask one provider, and the next where nobody can have the message yet. Raises NoPlace where none was asked."""
+    tried = await _asked(work, ready, claimed_at, tools)
+    while next_may_try(tried.answer):
+        try:
+            tried = await _asked(work, ready, claimed_at, tools, before=tried)
+        except NoPlace:
+            return tried
+    return tried
+
+
+async def _asked(
+    work: Work, ready: Prepared, claimed_at: float, tools: Tools, *, before: _Tried | None = None
+) -> _Tried:
+    """Whoever waited too long for a place does not begin: a send that begins has time to end within the claim."""
+    passed = () if before is None else (*before.passed, _passed_over(before))
+    admission = ready.admission if before is None else ANY
+    latest = claimed_at + tools.limits.slot
+    patience = max(0.0, latest - tools.clock())
+    names = [each.provider for each in passed]
+    async with tools.pool.place(work.lane, admission, seconds=patience, without=names) as route:
+        if tools.clock() > latest:  # frozen meanwhile: the claim may be another's by now
+            raise NoPlace("no_free_connection")
+        if before is not None:
+            route.took_over()
+            _log.info("provider_passed_over", provider=before.provider, next=route.name)
+        seconds = claimed_at + tools.limits.send - tools.clock()
+        answer = await route.send(ready.item, seconds=seconds, probe=admission.probe is route)
+        return _Tried(route.name, answer, passed)
+
+
+def _passed_over(tried: _Tried) -> PassedOver:
+    assert isinstance(tried.answer, Failed)
+    return PassedOver(tried.provider, tried.answer.reason, tried.answer.error)
+
+
+async def _sent(
+    claim: Settlement,
+    granted: Granted,
+    answer: Accepted,
+    passed: tuple[PassedOver, ...],
+    claimed_at: float,
+    tools: Tools,
+) -> Delivered:
     """`sent` is written before anybody is told. If the store stays away past the lease, it is told all the same:
     handing the message back would send it twice for certain."""
     message_id = identifier(answer.provider_message_id) if answer.provider_message_id else None
     if not await _settle(replace(claim, state="sent", provider_message_id=message_id), claimed_at, tools):
         _log.warning("delivery_sent_but_not_written", notification_id=str(claim.notification_id))
-    return Delivered(granted.attempt, claim.provider, message_id, tools.now())
+    return Delivered(granted.attempt, claim.provider, message_id, tools.now(), passed)
 
 
 async def _not_sent(
@@ -63,10 +115,12 @@ async def _not_sent(
     ready: Prepared,
     granted: Granted,
     claim: Settlement,
-    answer: Refused | Failed,
+    tried: _Tried,
     claimed_at: float,
     tools: Tools,
 ) -> Ending:
+    answer = tried.answer
+    assert not isinstance(answer, Accepted)
     if isinstance(answer, Failed) and answer.unknown and ready.at_most_once:
         answer = Refused("outcome_unknown", answer.error)
     age = work.age(tools.now()) - ready.deferred
@@ -75,10 +129,10 @@ async def _not_sent(
     if isinstance(decision, DeadLetter):
         if not await _settle(replace(told, state="failed"), claimed_at, tools):
             return Waiting("claim_lost", tools.limits.lease, silent=True)
-        return Undeliverable(decision.reason, answer.error, granted.attempt, claim.provider)
+        return Undeliverable(decision.reason, answer.error, granted.attempt, claim.provider, tried.passed)
     if not await _settle(told, claimed_at, tools):
         return Waiting("claim_lost", tools.limits.lease, silent=True)
-    return Retrying(answer.reason, answer.error, granted.attempt, ready.route.name, decision.delay)
+    return Retrying(answer.reason, answer.error, granted.attempt, tried.provider, decision.delay, tried.passed)
 
 
 async def _settle(settlement: Settlement, claimed_at: float, tools: Tools) -> bool:

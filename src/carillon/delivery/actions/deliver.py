@@ -134,7 +134,7 @@ async def _ended(
         if found.lapses:
             _log.warning("delivery_claim_lapsed", notification_id=str(work.request.notification_id))
         return await attempt(work, ready, found, claimed_at, tools)
-    ready.route.abandoned()
+    ready.admission.abandoned()
     match found:
         case AlreadySent():
             return _delivered(found)

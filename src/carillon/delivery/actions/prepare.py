@@ -19,7 +19,7 @@ from carillon.delivery.domain import (
     language_of,
     patience,
 )
-from carillon.delivery.providers import Route
+from carillon.delivery.pool import Admission
 from carillon.delivery.timeline import Trail
 from carillon.kit.cache import Found
 from carillon.kit.http.client import ServiceUnavailable
@@ -27,10 +27,10 @@ from carillon.kit.http.client import ServiceUnavailable
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Ready to be claimed and handed to `route`, which counts on being used or told `abandoned`."""
+    """Ready to be claimed and handed to a provider; `admission` is used or told `abandoned`."""
 
     item: Any
-    route: Route
+    admission: Admission
     at_most_once: bool
     deferred: float = 0.0
     """Seconds of the request's age that were quiet hours."""
@@ -129,7 +129,7 @@ def _composed(work: Work, contact: Contact, template: PublishedTemplate, trail: 
 def _routed(composed: Any | Refused, template: PublishedTemplate, tools: Tools) -> Prepared | Ending:
     if isinstance(composed, Refused):
         return Undeliverable(composed.reason, composed.error)
-    route = tools.routes.pick()
-    if isinstance(route, float):
-        return Waiting("provider_away", max(route, 1.0))
-    return Prepared(composed, route, template.at_most_once)
+    admission = tools.pool.admit()
+    if isinstance(admission, float):
+        return Waiting("provider_away", max(admission, 1.0))
+    return Prepared(composed, admission, template.at_most_once)

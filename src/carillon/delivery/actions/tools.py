@@ -10,9 +10,8 @@ from carillon.contracts.channels import Lane
 from carillon.contracts.messages import DeliveryRequested
 from carillon.contracts.rendering import CompiledTemplates
 from carillon.delivery.domain import Policy
+from carillon.delivery.pool import Pool
 from carillon.delivery.ports import Channel, Contacts, Deliveries, Reports, Templates
-from carillon.delivery.providers import Routes
-from carillon.delivery.slots import Slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +35,7 @@ class Tools:
     templates: Templates
     deliveries: Deliveries
     reports: Reports
-    routes: Routes
-    slots: Slots
+    pool: Pool
     policy: Policy = field(default_factory=Policy)
     limits: Limits = field(default_factory=Limits)
     compiled: CompiledTemplates = field(default_factory=CompiledTemplates)

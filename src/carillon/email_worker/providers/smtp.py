@@ -13,8 +13,9 @@ from aiosmtplib import SMTP
 
 from carillon.delivery.domain import Accepted, Failed, ProviderAnswer, Refused
 from carillon.email_worker.channel import Mail
-from carillon.email_worker.domain import Server, redacted
+from carillon.email_worker.domain import redacted
 from carillon.email_worker.providers.line import Line, Reply, stuffed
+from carillon.email_worker.servers import Server
 
 _PERMANENT, _CLOSING, _GO_ON, _TAKEN = 500, 421, 354, 250
 _DONE = frozenset({250, 251})
@@ -48,9 +49,10 @@ class SmtpProvider:
         tls: ssl.SSLContext | None = None,
         helo: str = "",
     ) -> None:
-        self.name = f"smtp:{server.host}:{server.port}"
+        self.name = server.name
+        self.terms = server.terms
         self._server = server
-        self._room = asyncio.Semaphore(connections)
+        self._room = asyncio.Semaphore(server.terms.connections or connections)
         self._deadline = deadline
         self._idle_seconds = idle_seconds
         self._tls = tls

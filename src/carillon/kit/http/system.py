@@ -22,17 +22,22 @@ _PATIENCE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """One dependency: `probe` raises when it is away, `without` says what works then, `vital` decides readiness."""
+    """One dependency: `probe` raises when it is away, `without` says what works then, `vital` decides readiness.
+
+    `states`: where it is several, how each of them fares.
+    """
 
     probe: Callable[[], Awaitable[None]]
     without: str
     vital: bool = False
+    states: Callable[[], Mapping[str, str]] | None = None
 
 
 class DependencyHealth(msgspec.Struct, frozen=True):
     status: str
     without: str | msgspec.UnsetType = msgspec.UNSET
     reason: str | msgspec.UnsetType = msgspec.UNSET
+    states: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -52,12 +57,13 @@ async def examine(service: str, checks: Mapping[str, HealthCheck]) -> tuple[Heal
 
 
 async def _ask(check: HealthCheck) -> DependencyHealth:
+    states = dict(check.states()) if check.states else msgspec.UNSET
     try:
         async with asyncio.timeout(_PATIENCE):
             await check.probe()
     except Exception as error:  # noqa: BLE001 - a probe may fail in any way; the answer says which
-        return DependencyHealth("away", check.without, type(error).__name__)
-    return DependencyHealth("ok")
+        return DependencyHealth("away", check.without, type(error).__name__, states)
+    return DependencyHealth("ok", states=states)
 
 
 def system_routes(service: str, checks: Mapping[str, HealthCheck]) -> list[HTTPRouteHandler]:

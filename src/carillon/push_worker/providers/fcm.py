@@ -10,6 +10,7 @@ import structlog
 
 from carillon.contracts.users import DeviceGone
 from carillon.delivery.domain import Failed, ProviderAnswer
+from carillon.delivery.ports import Terms
 from carillon.kit.http.client import ServiceRefused, ServiceUnavailable
 from carillon.push_worker.channel import Push
 from carillon.push_worker.domain import DeviceAnswer, Gone, of_all, of_device, redacted, refuses_bearer
@@ -23,6 +24,7 @@ class FcmProvider:
     """`url` is FCM's root; `device_gone` tells users, and its failure is no failure of the push."""
 
     name = "fcm"
+    terms = Terms()
 
     def __init__(
         self,

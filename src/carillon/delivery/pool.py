@@ -1,0 +1,188 @@
+"""The providers of a channel together: who takes the next message, and who waits for what without harm to others."""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from carillon.contracts.channels import Lane
+from carillon.delivery import metrics
+from carillon.delivery.providers import Route, kept_of
+from carillon.kit.breaker import State
+
+
+class NoPlace(Exception):
+    """No provider could take the message in time: `reason` is the word for it, `seconds` when to ask again."""
+
+    def __init__(self, reason: str, seconds: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.seconds = seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """Leave to look for a place; where it is to `probe` a provider that was away, it is used or `abandoned`."""
+
+    probe: Route | None = None
+
+    def abandoned(self) -> None:
+        if self.probe is not None:
+            self.probe.breaker.abandoned()
+
+
+ANY = Admission()
+
+
+@dataclass(slots=True, eq=False)
+class _Wish:
+    lane: Lane
+    probe: Route | None
+    without: Collection[str]
+    turn: asyncio.Future[Route] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def special(self) -> bool:
+        """Others may find a place where it finds none."""
+        return self.probe is not None or bool(self.without)
+
+
+class Pool:
+    """`total` sends at most at once, and at each provider no more than its own limits; lanes other than high leave a
+    fifth of both alone. Among the providers that are not away, those with a weight share by it; those without one take
+    messages only while all of the others are away, in their order."""
+
+    def __init__(self, routes: Sequence[Route], *, total: int, service: str = "") -> None:
+        self._routes = sorted(routes, key=lambda route: not route.weight)
+        self._free = total
+        self._kept = kept_of(total)
+        self._high: deque[_Wish] = deque()
+        self._others: deque[_Wish] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
+        self._waits = {
+            reason: metrics.WAITS.labels(service, reason) for reason in ("provider_away", "no_free_connection")
+        }
+
+    def admit(self) -> Admission | float:
+        """Leave to look for a place, or the seconds until a provider may be there again."""
+        soonest, some = float("inf"), False
+        for route in self._routes:
+            if route.closed:
+                some = True
+            elif route.weight or not some:
+                wait = route.breaker.admit()
+                if wait == 0:
+                    return Admission(route)
+                soonest = min(soonest, wait)
+        if some:
+            return ANY
+        self._waits["provider_away"].inc()
+        return soonest
+
+    def states(self) -> Mapping[str, State]:
+        return {route.name: route.breaker.state for route in self._routes}
+
+    @contextlib.asynccontextmanager
+    async def place(
+        self, lane: Lane, admission: Admission = ANY, *, seconds: float, without: Collection[str] = ()
+    ) -> AsyncIterator[Route]:
+        """Hold a place at a provider for the length of the block, at none of those named in `without`.
+
+        Raises NoPlace: none came free within `seconds`, or all providers are away by now.
+        """
+        try:
+            route = await self._take(_Wish(lane, admission.probe, without), seconds)
+        except NoPlace as none:
+            if not without:
+                self._waits[none.reason].inc()
+            raise
+        try:
+            yield route
+        finally:
+            self._give_back(route)
+
+    async def _take(self, wish: _Wish, seconds: float) -> Route:
+        queue, turn = self._high if wish.lane == "high" else self._others, wish.turn
+        if wish.special:
+            queue.appendleft(wish)
+        else:
+            queue.append(wish)
+        self._hand_out()
+        try:
+            if turn.done():
+                return turn.result()
+            async with asyncio.timeout(seconds):
+                return await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled() and turn.exception() is None:  # it came in the moment we left
+                self._give_back(turn.result())
+            if isinstance(error, TimeoutError):
+                raise NoPlace("no_free_connection") from None
+            raise
+
+    def _give_back(self, route: Route) -> None:
+        self._free += 1
+        route.leave()
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Everybody alike waits for the same: where one of them finds nothing, nobody behind does."""
+        for queue in (self._high, self._others):
+            left: list[_Wish] = []
+            while queue:
+                wish = queue.popleft()
+                if not wish.turn.done() and not self._served(wish):
+                    left.append(wish)
+                    if not wish.special:
+                        break
+            queue.extendleft(reversed(left))
+        self._watch_rates()
+
+    def _served(self, wish: _Wish) -> bool:
+        candidates = self._candidates(wish)
+        if not candidates:
+            wish.turn.set_exception(NoPlace("provider_away", self._back_in()))
+            return True
+        if self._free <= (0 if wish.lane == "high" else self._kept):
+            return False
+        able = [route for route in candidates if route.has_room(wish.lane) and route.token_in() == 0]
+        if not able:
+            return False
+        route = _next(able)
+        self._free -= 1
+        route.enter()
+        wish.turn.set_result(route)
+        return True
+
+    def _candidates(self, wish: _Wish) -> Sequence[Route]:
+        if wish.probe is not None:
+            return (wish.probe,)
+        there = [route for route in self._routes if route.closed and route.name not in wish.without]
+        return [route for route in there if route.weight] or there
+
+    def _back_in(self) -> float:
+        return min((route.breaker.rests() for route in self._routes), default=0.0)
+
+    def _watch_rates(self) -> None:
+        """What waits for a rate alone is looked at again when the next token comes."""
+        if self._alarm is not None or not (self._high or self._others):
+            return
+        waits = [wait for route in self._routes if (wait := route.token_in()) > 0]
+        if waits:
+            self._alarm = asyncio.get_running_loop().call_later(min(waits), self._token_came)
+
+    def _token_came(self) -> None:
+        self._alarm = None
+        self._hand_out()
+
+
+def _next(able: Sequence[Route]) -> Route:
+    """Smooth and exact by weight: everybody's credit grows by their weight, who has most pays for all."""
+    if len(able) == 1:
+        return able[0]
+    for route in able:
+        route.credit += route.weight
+    chosen = max(able, key=lambda route: route.credit)
+    chosen.credit -= sum(route.weight for route in able)
+    return chosen
