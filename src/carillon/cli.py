@@ -1,4 +1,4 @@
-"""`carillon up | run | migrate | keys | settings | send | demo | users import`: a failure is one line and a code."""
+"""`carillon up | run | migrate | keys | settings | send | demo | users import | simulate`: a failure is one line."""
 
 import asyncio
 import os
@@ -29,6 +29,8 @@ app.command(keys)
 
 users = App(name="users", help="What is done with many users at once.")
 app.command(users)
+
+app.command("carillon.simulators.tool.command:app", name="simulate")
 
 ServiceName = Literal["gateway", "users", "templates", "email_worker", "push_worker"]
 Url = Annotated[str, Parameter(help="Where Carillon answers.")]

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import ip_address
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.routing import endpoint
 from carillon.simulators.actions import Captured, KeptMail, KeptPush
 from carillon.simulators.domain.mail import read_mail
+from carillon.simulators.loopback import is_asked_from_here
 from carillon.simulators.page import HEADERS, PER_PAGE, list_page, mail_page
 
 _TAG = "mailbox"
@@ -63,22 +63,11 @@ class Room:
 
 
 def _store(request: ApiRequest) -> Captured:
-    """The captured messages, for this machine only: the mailbox asks for no token.
-
-    The name in `Host` is checked as well, so that no web page can lead a browser here under a name of its own.
-    """
+    """The captured messages, for this machine only: the mailbox asks for no token."""
     room: Room = request.app.state.room
-    here = request.client is not None and _is_loopback(request.client.host)
-    if not (room.open_to_all or (here and _is_loopback(request.url.hostname or ""))):
+    if not (room.open_to_all or is_asked_from_here(request)):
         raise Forbidden("The mailbox is shown on this machine only; CARILLON_SIMULATORS_MAILBOX_OPEN=true opens it.")
     return room.store
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 @endpoint(
