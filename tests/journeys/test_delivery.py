@@ -155,8 +155,6 @@ async def test_always_refused_becomes_a_dead_letter_and_failed(client: Client, s
     smtp.answers[r"refused-.*"] = "550 5.1.1 no such mailbox"
     user = await client.register(email=email)
     code = await client.publish()
-    before = await client.waiting_in("failed.queue")
-
     accepted = await client.notify(user["user_id"], code)
 
     ended = await client.settled(accepted.data["notification_id"])
@@ -165,9 +163,12 @@ async def test_always_refused_becomes_a_dead_letter_and_failed(client: Client, s
     assert smtp.attempts.count(email) == 1
 
     async def dead_letter() -> bool:
-        return await client.waiting_in("failed.queue") > before
+        url = f"{client.platform.gateway}/api/v1/dead_letters/all?template_code={code}"
+        return [letter["cause"] for letter in (await client.call("GET", url, token=client.admin)).data] == [
+            ended["reason"]
+        ]
 
-    await eventually(dead_letter, within=15, says="the message is in failed.queue")
+    await eventually(dead_letter, within=15, says="the dead letter is kept")
 
 
 async def test_a_temporary_refusal_is_tried_until_attempts_are_used_up(client: Client, smtp: FakeSmtp) -> None:

@@ -11,7 +11,7 @@ from carillon.clients.own_token import own_token
 from carillon.clients.templates import TemplatesClient
 from carillon.clients.user_events import follow
 from carillon.clients.users import UsersClient
-from carillon.contracts.channels import ERASURES_QUEUE, STATUS_QUEUE, topology
+from carillon.contracts.channels import ERASURES_QUEUE, FAILED_QUEUE, STATUS_QUEUE, topology
 from carillon.contracts.rendering import CompiledTemplates
 from carillon.gateway.actions.accept import Acceptor, committing
 from carillon.gateway.actions.accept_batch import BatchAcceptor
@@ -21,10 +21,14 @@ from carillon.gateway.actions.measure import Backlog, keep_measured
 from carillon.gateway.actions.ports import Contacts, Templates
 from carillon.gateway.actions.prepare import keep_prepared, prepare
 from carillon.gateway.actions.relay import Relaying, relay
+from carillon.gateway.actions.replay import Replaying
 from carillon.gateway.consumer import erasures_handler, reports_handler
+from carillon.gateway.dead_letter_consumer import dead_letters_handler
+from carillon.gateway.dead_letter_routes import Mortuary
 from carillon.gateway.routes import ROUTES, Gateway
 from carillon.gateway.settings import GatewaySettings
 from carillon.gateway.store.acceptances import Acceptances
+from carillon.gateway.store.dead_letters import DeadLetters
 from carillon.gateway.store.erasures import Erasures
 from carillon.gateway.store.notifications import Notifications
 from carillon.gateway.store.outbox import Outbox
@@ -34,7 +38,7 @@ from carillon.gateway.store.session import steady
 from carillon.kit.auth import Authenticator
 from carillon.kit.broker.open import open_broker
 from carillon.kit.broker.port import Broker
-from carillon.kit.database import open_database
+from carillon.kit.database import Database, open_database
 from carillon.kit.http.app import build_app
 from carillon.kit.http.client import ServiceClient, open_session
 from carillon.kit.http.limiting import CallerLimit, caller_limit
@@ -43,7 +47,7 @@ from carillon.kit.migrations import migrate as migrate_schema
 from carillon.kit.service import Loop, Running, Service
 
 NAME = "gateway"
-PATHS = ("/api/v1/notifications", "/api/v1/email", "/api/v1/push")
+PATHS = ("/api/v1/notifications", "/api/v1/email", "/api/v1/push", "/api/v1/dead_letters")
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -135,6 +139,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
         grew, outbox, backlog = asyncio.Event(), Outbox(database), Backlog(settings.most_waiting)
         one, many = await stack.enter_async_context(committing(acceptances, grew, size=settings.accept_batch))
         neighbours = Neighbours(world.contacts, world.templates, settings.look_up_seconds)
+        letters = DeadLetters(database)
         gateway = Gateway(
             Acceptor(one, acceptances, neighbours, backlog),
             BatchAcceptor(many, acceptances, neighbours, backlog),
@@ -152,7 +157,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
                 ROUTES,
                 authenticate=world.authenticate,
                 verify=world.verify,
-                state={"gateway": gateway},
+                state={"gateway": gateway, "dead_letters": Mortuary(letters, Replaying(letters, neighbours, grew))},
                 checks={**checks, **world.checks},
                 title="Carillon gateway",
                 limit=world.limit,
@@ -160,20 +165,31 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
             loops={
                 **world.loops,
                 "relay": lambda: relay(relaying),
-                "recorder": lambda: world.broker.consume(
-                    STATUS_QUEUE,
-                    reports_handler(reports),
-                    size=settings.recorder_batch,
-                    in_flight=settings.recorder_in_flight,
-                ),
-                "erasures": lambda: world.broker.consume(
-                    ERASURES_QUEUE, erasures_handler(Erasures(database)), size=20, in_flight=1
-                ),
+                **_consumed(settings, world.broker, database, letters),
                 "partitions": lambda: keep_prepared(Partitions(database)),
                 "measure": lambda: keep_measured(outbox, world.broker, backlog),
             },
             checks={**checks, **world.checks},
         )
+
+
+def _consumed(
+    settings: GatewaySettings, broker: Broker, database: Database, letters: DeadLetters
+) -> Mapping[str, Loop]:
+    """The loops that each empty one queue."""
+    reports, erasures = Reports(database), Erasures(database)
+    return {
+        "recorder": lambda: broker.consume(
+            STATUS_QUEUE,
+            reports_handler(reports),
+            size=settings.recorder_batch,
+            in_flight=settings.recorder_in_flight,
+        ),
+        "erasures": lambda: broker.consume(ERASURES_QUEUE, erasures_handler(erasures), size=20, in_flight=1),
+        "dead_letters": lambda: broker.consume(
+            FAILED_QUEUE, dead_letters_handler(letters, reports), size=100, in_flight=1
+        ),
+    }
 
 
 def _neighbour(client: ServiceClient, path: str, without: str) -> HealthCheck:

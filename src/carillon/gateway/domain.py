@@ -30,7 +30,7 @@ DEEPEST = 16
 MOST_BYTES = 128 * 1024
 _ORDER: tuple[StepKind, ...] = (
     "accepted", "scheduled", "queued", "looked_up", "rendered", "suppressed", "attempted", "attempt_failed", "waiting",
-    "reported", "delivered", "bounced", "failed", "cancelled", "expired",
+    "reported", "delivered", "bounced", "failed", "cancelled", "expired", "replayed",
 )  # fmt: skip
 _PLACE = {kind: place for place, kind in enumerate(_ORDER)}
 

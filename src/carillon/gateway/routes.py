@@ -28,6 +28,7 @@ from carillon.gateway.actions.explain import explain
 from carillon.gateway.actions.ports import NotificationStore, ReportStore
 from carillon.gateway.actions.read import read_one, read_page, read_request, read_timeline
 from carillon.gateway.actions.record import record_word
+from carillon.gateway.dead_letter_routes import DEAD_LETTER_ROUTES
 from carillon.gateway.domain import Wanted
 from carillon.gateway.errors import TooMuchWaits
 from carillon.kit.errors import Forbidden
@@ -246,4 +247,5 @@ ROUTES: tuple[HTTPRouteHandler, ...] = (
     show_all,
     _call_back("email"),
     _call_back("push"),
+    *DEAD_LETTER_ROUTES,
 )

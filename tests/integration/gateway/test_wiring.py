@@ -124,6 +124,7 @@ async def test_a_gateway_built_from_settings_accepts_and_relays(settings: Gatewa
     assert set(running.loops) == {
         "watch_users",
         "erasures",
+        "dead_letters",
         "relay",
         "recorder",
         "partitions",

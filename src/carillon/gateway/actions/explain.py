@@ -25,6 +25,7 @@ _SAYS: Mapping[StepKind, str] = {
     "failed": "It was given up",
     "cancelled": "It was cancelled before it was sent",
     "expired": "Its time ran out before it could be sent",
+    "replayed": "It had failed, and was queued anew by an operator",
 }
 _WAITS: Mapping[str | None, str] = {"quiet_hours": "It waits for the end of the user's quiet hours"}
 _ENDED: Mapping[str, str] = {

@@ -1,4 +1,7 @@
-"""What is personal in the notifications of somebody who was erased: metadata, what providers said, details of steps."""
+"""What is personal in the notifications of somebody who was erased: metadata, what providers said, details of steps.
+
+Of their dead letters the bodies and errors; a tombstone sees to those that wait in `failed.queue` still.
+"""
 
 from uuid import UUID
 
@@ -20,6 +23,22 @@ WITH bite AS MATERIALIZED (
 SELECT id, status = 'pending' AS pending FROM bite
 """
 
+TOMBSTONES = 0x0CA7_2111
+"""The advisory lock that dead letters are kept under (shared) and tombstones set under (alone): whoever keeps one sees
+the tombstone, or is seen by the scrubbing that follows it."""
+
+_ENTOMB = "INSERT INTO gateway.erased_users (user_id) VALUES ($1) ON CONFLICT DO NOTHING"
+
+_SCRUB_DEAD = """
+UPDATE gateway.dead_letters SET body = NULL, first_error = NULL, last_error = NULL
+WHERE id = ANY(ARRAY(
+    SELECT id FROM gateway.dead_letters
+    WHERE user_id = $1 AND (body IS NOT NULL OR first_error IS NOT NULL OR last_error IS NOT NULL)
+    ORDER BY id LIMIT $2
+))
+RETURNING id
+"""
+
 
 class Erasures:
     """In bites, so that no statement takes long; doing it again does no harm."""
@@ -29,8 +48,16 @@ class Erasures:
 
     async def scrub(self, user_id: UUID, *, bite: int) -> int:
         """How many of the user's notifications have not ended, so that more may still be written about them."""
+        await self._entomb(user_id)
+        while await self._database.fetch(_SCRUB_DEAD, user_id, bite):
+            pass
         after, pending = UUID(int=0), 0
         while rows := await self._database.fetch(_SCRUB, user_id, after, bite):
             after = max(row["id"] for row in rows)
             pending += sum(row["pending"] for row in rows)
         return pending
+
+    async def _entomb(self, user_id: UUID) -> None:
+        async with self._database.transaction() as connection:
+            await connection.execute("SELECT pg_advisory_xact_lock($1)", TOMBSTONES)
+            await connection.execute(_ENTOMB, user_id)
