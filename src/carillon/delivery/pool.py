@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from carillon.contracts.channels import Lane
 from carillon.delivery import metrics
@@ -40,12 +40,15 @@ class _Wish:
     lane: Lane
     probe: Route | None
     without: Collection[str]
-    turn: asyncio.Future[Route] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
     def special(self) -> bool:
         """Others may find a place where it finds none."""
         return self.probe is not None or bool(self.without)
+
+
+_Turn = asyncio.Future[Route]
+_Queue = deque[tuple[_Wish, _Turn]]
 
 
 class Pool:
@@ -57,8 +60,8 @@ class Pool:
         self._routes = sorted(routes, key=lambda route: not route.weight)
         self._free = total
         self._kept = kept_of(total)
-        self._high: deque[_Wish] = deque()
-        self._others: deque[_Wish] = deque()
+        self._high: _Queue = deque()
+        self._others: _Queue = deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._waits = {
             reason: metrics.WAITS.labels(service, reason) for reason in ("provider_away", "no_free_connection")
@@ -103,11 +106,14 @@ class Pool:
             self._give_back(route)
 
     async def _take(self, wish: _Wish, seconds: float) -> Route:
-        queue, turn = self._high if wish.lane == "high" else self._others, wish.turn
+        queue = self._high if wish.lane == "high" else self._others
+        if not queue and not self._high and (route := self._chosen(wish)) is not None:
+            return route
+        turn: _Turn = asyncio.get_running_loop().create_future()
         if wish.special:
-            queue.appendleft(wish)
+            queue.appendleft((wish, turn))
         else:
-            queue.append(wish)
+            queue.append((wish, turn))
         self._hand_out()
         try:
             if turn.done():
@@ -124,36 +130,46 @@ class Pool:
     def _give_back(self, route: Route) -> None:
         self._free += 1
         route.leave()
-        self._hand_out()
+        if self._high or self._others:
+            self._hand_out()
 
     def _hand_out(self) -> None:
         """Everybody alike waits for the same: where one of them finds nothing, nobody behind does."""
         for queue in (self._high, self._others):
-            left: list[_Wish] = []
+            left: list[tuple[_Wish, _Turn]] = []
             while queue:
-                wish = queue.popleft()
-                if not wish.turn.done() and not self._served(wish):
-                    left.append(wish)
+                wish, turn = queue.popleft()
+                if not turn.done() and not self._served(wish, turn):
+                    left.append((wish, turn))
                     if not wish.special:
                         break
             queue.extendleft(reversed(left))
         self._watch_rates()
 
-    def _served(self, wish: _Wish) -> bool:
+    def _served(self, wish: _Wish, turn: _Turn) -> bool:
+        try:
+            route = self._chosen(wish)
+        except NoPlace as none:
+            turn.set_exception(none)
+            return True
+        if route is not None:
+            turn.set_result(route)
+        return route is not None
+
+    def _chosen(self, wish: _Wish) -> Route | None:
+        """A provider with a place taken at it; None where it has to wait for one. Raises NoPlace: all are away."""
         candidates = self._candidates(wish)
         if not candidates:
-            wish.turn.set_exception(NoPlace("provider_away", self._back_in()))
-            return True
+            raise NoPlace("provider_away", self._back_in())
         if self._free <= (0 if wish.lane == "high" else self._kept):
-            return False
+            return None
         able = [route for route in candidates if route.has_room(wish.lane) and route.token_in() == 0]
         if not able:
-            return False
+            return None
         route = _next(able)
         self._free -= 1
         route.enter()
-        wish.turn.set_result(route)
-        return True
+        return route
 
     def _candidates(self, wish: _Wish) -> Sequence[Route]:
         if wish.probe is not None:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
@@ -10,13 +11,13 @@ import msgspec
 from carillon.delivery.domain import Accepted, Failed, ProviderAnswer, Refused
 from carillon.kit.redaction import without, without_opaque
 
-_OK, _BAD, _UNAUTHENTICATED, _NOT_FOUND, _TOO_MANY = 200, 400, 401, 404, 429
+_OK, _BAD, _UNAUTHENTICATED, _TOO_MANY = 200, 400, 401, 429
+_MINUTE = 60.0  # after a 429 that names no time: FCM's quotas are filled up by the minute
 _THIRD_PARTY = "THIRD_PARTY_AUTH_ERROR"
 _REASONS = {
     401: "fcm_authentication_failed",
     403: "fcm_authentication_failed",
     404: "fcm_project_not_found",
-    429: "fcm_quota_exceeded",
 }
 
 
@@ -52,7 +53,7 @@ def refuses_bearer(status: int, body: bytes) -> bool:
 
 def _of_error(status: int, headers: Mapping[str, str], error: Mapping[str, Any]) -> DeviceAnswer:
     code, words = _code(error), f"{status} {error.get('status', '')} {error.get('message', '')}".strip()
-    if status == _NOT_FOUND and code == "UNREGISTERED":
+    if code == "UNREGISTERED":
         return Gone("unregistered")
     if status == _BAD:
         return Gone("invalid_token") if _blames_token(error) else Refused("message_refused", words)
@@ -60,8 +61,10 @@ def _of_error(status: int, headers: Mapping[str, str], error: Mapping[str, Any])
         return Refused("sender_id_mismatch", words)
     if code == _THIRD_PARTY:  # the project's key for APNs or a browser is wrong: its other devices are served
         return Failed("fcm_third_party_authentication_failed", words)
-    reason = _REASONS.get(status, "fcm_unavailable")
-    return Failed(reason, words, retry_after=_retry_after(headers), down=status != _TOO_MANY)
+    wait = _retry_after(headers)
+    if status == _TOO_MANY or code == "QUOTA_EXCEEDED":
+        return Failed("fcm_quota_exceeded", words, retry_after=_MINUTE if wait is None else wait)
+    return Failed(_REASONS.get(status, "fcm_unavailable"), words, retry_after=wait, down=True)
 
 
 def of_all(answers: Sequence[DeviceAnswer]) -> ProviderAnswer:
@@ -115,6 +118,13 @@ def _blames_token(error: Mapping[str, Any]) -> bool:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, or a date (RFC 9110, 10.2.3), which is reckoned from the answer's own."""
     value = headers.get("Retry-After", "")
-    seconds = float(value) if value.isascii() and value.isdigit() else None
-    return seconds if seconds is not None and math.isfinite(seconds) else None
+    if value.isascii() and value.isdigit():
+        seconds = float(value)
+        return seconds if math.isfinite(seconds) else None
+    try:
+        until, now = (parsedate_to_datetime(text) for text in (value, headers.get("Date", "")))
+        return max(0.0, (until - now).total_seconds())
+    except (ValueError, TypeError, OverflowError):
+        return None

@@ -63,6 +63,74 @@ def test_everything_else_may_help_later(answer: DeviceAnswer, reason: str, *, do
     assert (answer.reason, answer.down, answer.retry_after) == (reason, down, after)
 
 
+def refusal(status: int, code: str = "", /, *, headers: dict[str, str] | None = None, **error: Any) -> DeviceAnswer:
+    details = [{"@type": "type.googleapis.com/google.firebase.fcm.v1.FcmError", "errorCode": code}] if code else []
+    body = {"error": {"code": status, "message": "no", "details": [*details, *error.pop("details", [])], **error}}
+    return of_device(status, headers or {}, json.dumps(body).encode())
+
+
+BAD_TOKEN = {"fieldViolations": [{"field": "message.token", "description": "Invalid registration token"}]}
+BAD_FIELD = {"fieldViolations": [{"field": "message.data[0].value", "description": "Invalid value"}]}
+
+
+@pytest.mark.parametrize(
+    ("answer", "meaning"),
+    [
+        (refusal(400, "INVALID_ARGUMENT"), (Refused, "message_refused")),
+        (refusal(400, "INVALID_ARGUMENT", details=[BAD_TOKEN]), (Gone, "invalid_token")),
+        (refusal(400, details=[BAD_FIELD]), (Refused, "message_refused")),
+        (refusal(404, "UNREGISTERED"), (Gone, "unregistered")),
+        (refusal(400, "UNREGISTERED"), (Gone, "unregistered")),
+        (refusal(403, "SENDER_ID_MISMATCH"), (Refused, "sender_id_mismatch")),
+        (refusal(401, "THIRD_PARTY_AUTH_ERROR"), (Failed, "fcm_third_party_authentication_failed", False)),
+        (refusal(401, status="UNAUTHENTICATED"), (Failed, "fcm_authentication_failed", True)),
+        (refusal(403, status="PERMISSION_DENIED"), (Failed, "fcm_authentication_failed", True)),
+        (refusal(404, status="NOT_FOUND"), (Failed, "fcm_project_not_found", True)),
+        (refusal(429, "QUOTA_EXCEEDED"), (Failed, "fcm_quota_exceeded", False)),
+        (refusal(429, status="RESOURCE_EXHAUSTED"), (Failed, "fcm_quota_exceeded", False)),
+        (refusal(500, "INTERNAL"), (Failed, "fcm_unavailable", True)),
+        (refusal(502), (Failed, "fcm_unavailable", True)),
+        (refusal(503, "UNAVAILABLE"), (Failed, "fcm_unavailable", True)),
+        (refusal(500, "UNSPECIFIED_ERROR"), (Failed, "fcm_unavailable", True)),
+        (refusal(500, "A_CODE_OF_TOMORROW"), (Failed, "fcm_unavailable", True)),
+    ],
+)
+def test_every_code_of_fcm_says_whether_to_try_again_and_whom_to_blame(
+    answer: DeviceAnswer, meaning: tuple[Any, ...]
+) -> None:
+    assert not isinstance(answer, Accepted)
+    found = (type(answer), answer.reason, *([answer.down] if isinstance(answer, Failed) else []))
+    assert found == meaning
+
+
+NOON, LATER_ON = "Thu, 01 Jan 2026 12:00:00 GMT", "Thu, 01 Jan 2026 12:01:30 GMT"
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "after"),
+    [
+        (429, {}, 60.0),
+        (429, {"Retry-After": "7"}, 7.0),
+        (429, {"Retry-After": "0"}, 0.0),
+        (503, {}, None),
+        (503, {"Retry-After": "30"}, 30.0),
+        (503, {"Retry-After": LATER_ON, "Date": NOON}, 90.0),
+        (503, {"Retry-After": NOON, "Date": LATER_ON}, 0.0),
+        (503, {"Retry-After": LATER_ON}, None),
+        (503, {"Retry-After": "Thu, 01 Jan 2026 12:01:30", "Date": NOON}, None),
+        (503, {"Retry-After": "-5"}, None),
+        (503, {"Retry-After": "9" * 400}, None),
+        (503, {"Retry-After": "Thu, 99 Foo 99999 99:99:99 GMT", "Date": NOON}, None),
+    ],
+)
+def test_when_to_come_again_is_told_in_seconds_or_by_a_date(
+    status: int, headers: dict[str, str], after: float | None
+) -> None:
+    answer = refusal(status, headers=headers)
+    assert isinstance(answer, Failed)
+    assert answer.retry_after == after
+
+
 @given(
     st.integers(100, 599),
     st.binary() | st.recursive(st.none() | st.text(), st.lists).map(lambda v: json.dumps(v).encode()),

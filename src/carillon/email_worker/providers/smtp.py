@@ -15,14 +15,14 @@ from carillon.delivery.domain import Accepted, Failed, ProviderAnswer, Refused
 from carillon.email_worker.channel import Mail
 from carillon.email_worker.domain import redacted
 from carillon.email_worker.providers.line import Line, Reply, stuffed
+from carillon.email_worker.replies import CLOSING, LOGIN_CODES, What, judged
 from carillon.email_worker.servers import Server
 
-_PERMANENT, _CLOSING, _GO_ON, _TAKEN = 500, 421, 354, 250
+_GO_ON, _TAKEN = 354, 250
 _DONE = frozenset({250, 251})
-_OURS = frozenset({530, 534, 535, 538})  # authentication: our configuration is at fault, not the message
 _QUIT_SECONDS = 2.0
 _TROUBLE = (aiosmtplib.SMTPException, OSError, TimeoutError)
-_WORDS: dict[type[BaseException], str] = {
+_WORDS: dict[type[BaseException], What] = {
     aiosmtplib.SMTPSenderRefused: "sender",
     aiosmtplib.SMTPRecipientRefused: "recipient",
     aiosmtplib.SMTPDataError: "message",
@@ -125,7 +125,7 @@ class SmtpProvider:
             said = await _content(line, mail, seconds=self._deadline)
         except (aiosmtplib.SMTPSenderRefused, aiosmtplib.SMTPRecipientRefused, aiosmtplib.SMTPDataError) as error:
             await self._recycle(line, error.code)
-            if error.code == _CLOSING and not content_went:
+            if error.code == CLOSING and not content_went:
                 raise _Lost from error
             return _judged(error)
         except (aiosmtplib.SMTPServerDisconnected, ConnectionError) as error:
@@ -145,7 +145,7 @@ class SmtpProvider:
     async def _recycle(self, line: Line, code: int) -> None:
         """After a refusal the transaction is taken back; a server that is closing is left alone."""
         try:
-            if code == _CLOSING:
+            if code == CLOSING:
                 line.close()
             else:
                 await line.ask(b"RSET\r\n", seconds=_QUIT_SECONDS)
@@ -210,17 +210,16 @@ def _redacted(answer: ProviderAnswer, mail: Mail) -> ProviderAnswer:
 
 
 def _judged(error: BaseException, *, unknown: bool = False) -> Refused | Failed:
-    """5xx to a message is permanent, 4xx transient; whatever keeps every message out is the server's trouble."""
+    """A reply to our sender, recipient or message is judged by its codes; whatever else keeps every message out."""
     code = getattr(error, "code", None)
-    said = f"{code} {getattr(error, 'message', '')}" if code else f"{type(error).__name__}: {error}"
-    if isinstance(error, aiosmtplib.SMTPAuthenticationError) or code in _OURS:
-        return Failed("smtp_authentication_failed", said, down=True)
-    if code == _CLOSING:
-        return Failed("smtp_server_closing", said, down=True)
+    text = str(getattr(error, "message", ""))
     what = _WORDS.get(type(error))
-    if what == "sender" and code is not None and code >= _PERMANENT:  # it is the same for every mail
-        return Failed("sender_refused", said, down=True)
-    if what is None or code is None:
-        timed_out = isinstance(error, TimeoutError)
-        return Failed("smtp_timeout" if timed_out else "smtp_connection_failed", said, down=True, unknown=unknown)
-    return Refused(f"{what}_refused", said) if code >= _PERMANENT else Failed(f"{what}_deferred", said)
+    if what is not None and code is not None:
+        return judged(what, code, text)
+    said = f"{code} {text}" if code else f"{type(error).__name__}: {error}"
+    if isinstance(error, aiosmtplib.SMTPAuthenticationError) or code in LOGIN_CODES:
+        return Failed("smtp_authentication_failed", said, down=True)
+    if code == CLOSING:
+        return Failed("smtp_server_closing", said, down=True)
+    timed_out = isinstance(error, TimeoutError)
+    return Failed("smtp_timeout" if timed_out else "smtp_connection_failed", said, down=True, unknown=unknown)
