@@ -18,15 +18,17 @@ from carillon.gateway.actions.accept_batch import BatchAcceptor
 from carillon.gateway.actions.dry_run import Rehearsal
 from carillon.gateway.actions.look_up import Neighbours
 from carillon.gateway.actions.measure import Backlog, keep_measured
-from carillon.gateway.actions.ports import Contacts, Templates
+from carillon.gateway.actions.ports import Contacts, ReportStore, Templates
 from carillon.gateway.actions.prepare import keep_prepared, prepare
 from carillon.gateway.actions.relay import Relaying, relay
 from carillon.gateway.actions.replay import Replaying
+from carillon.gateway.actions.tally import TalliedAcceptances, TalliedReports, Tallies
 from carillon.gateway.consumer import erasures_handler, reports_handler
 from carillon.gateway.dead_letter_consumer import dead_letters_handler
 from carillon.gateway.dead_letter_routes import Mortuary
 from carillon.gateway.routes import ROUTES, Gateway
 from carillon.gateway.settings import GatewaySettings
+from carillon.gateway.stats_routes import Figures
 from carillon.gateway.store.acceptances import Acceptances
 from carillon.gateway.store.dead_letters import DeadLetters
 from carillon.gateway.store.erasures import Erasures
@@ -38,7 +40,7 @@ from carillon.gateway.store.session import steady
 from carillon.kit.auth import Authenticator
 from carillon.kit.broker.open import open_broker
 from carillon.kit.broker.port import Broker
-from carillon.kit.database import Database, open_database
+from carillon.kit.database import open_database
 from carillon.kit.http.app import build_app
 from carillon.kit.http.client import ServiceClient, open_session
 from carillon.kit.http.limiting import CallerLimit, caller_limit
@@ -47,7 +49,7 @@ from carillon.kit.migrations import migrate as migrate_schema
 from carillon.kit.service import Loop, Running, Service
 
 NAME = "gateway"
-PATHS = ("/api/v1/notifications", "/api/v1/email", "/api/v1/push", "/api/v1/dead_letters")
+PATHS = ("/api/v1/notifications", "/api/v1/email", "/api/v1/push", "/api/v1/dead_letters", "/api/v1/stats")
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -135,7 +137,9 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
         database = await stack.enter_async_context(
             open_database(steady(settings.database_url), name=NAME, size=settings.database_connections)
         )
-        acceptances, notifications, reports = Acceptances(database), Notifications(database), Reports(database)
+        tallies, notifications = Tallies(), Notifications(database)
+        acceptances = TalliedAcceptances(Acceptances(database), tallies)
+        reports = TalliedReports(Reports(database), tallies)
         grew, outbox, backlog = asyncio.Event(), Outbox(database), Backlog(settings.most_waiting)
         one, many = await stack.enter_async_context(committing(acceptances, grew, size=settings.accept_batch))
         neighbours = Neighbours(world.contacts, world.templates, settings.look_up_seconds)
@@ -157,7 +161,11 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
                 ROUTES,
                 authenticate=world.authenticate,
                 verify=world.verify,
-                state={"gateway": gateway, "dead_letters": Mortuary(letters, Replaying(letters, neighbours, grew))},
+                state={
+                    "gateway": gateway,
+                    "dead_letters": Mortuary(letters, Replaying(letters, neighbours, grew)),
+                    "figures": Figures(tallies, backlog),
+                },
                 checks={**checks, **world.checks},
                 title="Carillon gateway",
                 limit=world.limit,
@@ -165,7 +173,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
             loops={
                 **world.loops,
                 "relay": lambda: relay(relaying),
-                **_consumed(settings, world.broker, database, letters),
+                **_consumed(settings, world.broker, letters, reports, Erasures(database)),
                 "partitions": lambda: keep_prepared(Partitions(database)),
                 "measure": lambda: keep_measured(outbox, world.broker, backlog),
             },
@@ -174,10 +182,9 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
 
 
 def _consumed(
-    settings: GatewaySettings, broker: Broker, database: Database, letters: DeadLetters
+    settings: GatewaySettings, broker: Broker, letters: DeadLetters, reports: ReportStore, erasures: Erasures
 ) -> Mapping[str, Loop]:
     """The loops that each empty one queue."""
-    reports, erasures = Reports(database), Erasures(database)
     return {
         "recorder": lambda: broker.consume(
             STATUS_QUEUE,

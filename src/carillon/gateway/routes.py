@@ -31,6 +31,7 @@ from carillon.gateway.actions.record import record_word
 from carillon.gateway.dead_letter_routes import DEAD_LETTER_ROUTES
 from carillon.gateway.domain import Wanted
 from carillon.gateway.errors import TooMuchWaits
+from carillon.gateway.stats_routes import STATS_ROUTES
 from carillon.kit.errors import Forbidden
 from carillon.kit.http.access import ApiRequest, owner_or
 from carillon.kit.http.answer import Answer
@@ -248,4 +249,5 @@ ROUTES: tuple[HTTPRouteHandler, ...] = (
     _call_back("email"),
     _call_back("push"),
     *DEAD_LETTER_ROUTES,
+    *STATS_ROUTES,
 )

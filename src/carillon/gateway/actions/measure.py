@@ -1,6 +1,7 @@
 """Measure: how much is committed and not yet with the broker, and how full and late its queues are."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from carillon.contracts.channels import CHANNELS, queue_of
@@ -18,10 +19,11 @@ _UNKNOWN = float("nan")
 
 @dataclass(slots=True)
 class Backlog:
-    """How much waited in the outbox when it was last counted; None while that is not known."""
+    """How much waited in the outbox and in the queues when it was last counted; None while that is not known."""
 
     most: int
     waiting: int | None = None
+    depths: Mapping[str, QueueDepth] | None = None
 
     def refusal(self, queue: str) -> TooMuchWaits | None:
         """What to tell whoever wants to add to the bulk lane now. The others pass, however much waits."""
@@ -34,7 +36,7 @@ async def keep_measured(outbox: OutboxStore, broker: Broker, backlog: Backlog) -
     """Every five seconds, until cancelled."""
     while True:
         await _measure_outbox(outbox, backlog)
-        await _measure_queues(broker)
+        await _measure_queues(broker, backlog)
         await asyncio.sleep(_EVERY)
 
 
@@ -46,11 +48,13 @@ async def _measure_outbox(outbox: OutboxStore, backlog: Backlog) -> None:
     OUTBOX_WAITING.labels("gateway").set(_UNKNOWN if backlog.waiting is None else backlog.waiting)
 
 
-async def _measure_queues(broker: Broker) -> None:
+async def _measure_queues(broker: Broker, backlog: Backlog) -> None:
     try:
-        for queue, depth in (await broker.depths()).items():
+        backlog.depths = await broker.depths()
+        for queue, depth in backlog.depths.items():
             _set(queue, depth)
     except BrokerError:
+        backlog.depths = None
         for gauge in (QUEUE_READY, QUEUE_IN_FLIGHT, QUEUE_LAG):
             gauge.clear()
 

@@ -1,0 +1,90 @@
+"""Tally: what was accepted and what became of it, minute by minute, counted where it is committed; no table is read."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID
+
+from carillon.contracts.messages import DeliveryReported, Step
+from carillon.contracts.stats import MinuteCount, QueueFigures, Stats
+from carillon.gateway.actions.measure import Backlog
+from carillon.gateway.actions.ports import AcceptanceStore, ReportStore
+from carillon.gateway.domain import Acceptance, Standing
+from carillon.gateway.errors import RequestIdSpent
+
+_KEPT = 60
+_MINUTE = 60
+_TOLD = ("accepted", "delivered", "failed", "suppressed")
+
+
+@dataclass(slots=True)
+class Tallies:
+    """Counts of the last hour, in this process."""
+
+    clock: Callable[[], float] = time.time
+    _minutes: dict[int, Counter[str]] = field(default_factory=dict)
+
+    def count(self, what: Mapping[str, int]) -> None:
+        minute = int(self.clock()) // _MINUTE
+        if minute not in self._minutes:
+            self._minutes = {m: counts for m, counts in self._minutes.items() if minute - _KEPT < m <= minute}
+        self._minutes.setdefault(minute, Counter()).update(what)
+
+    def minutes(self) -> list[MinuteCount]:
+        """The oldest first; a minute in which nothing happened is left out."""
+        first = int(self.clock()) // _MINUTE - _KEPT
+        return [
+            MinuteCount(datetime.fromtimestamp(minute * _MINUTE, UTC), *(counts[name] for name in _TOLD))
+            for minute, counts in sorted(self._minutes.items())
+            if minute > first
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class TalliedAcceptances:
+    """A store of acceptances that counts those that are new."""
+
+    store: AcceptanceStore
+    tallies: Tallies
+
+    async def accept(self, batch: Sequence[Acceptance]) -> Sequence[Standing | RequestIdSpent]:
+        standings = await self.store.accept(batch)
+        self.tallies.count({"accepted": sum(isinstance(one, Standing) and one.fresh for one in standings)})
+        return standings
+
+    async def find(self, caller_id: UUID, request_id: str) -> Standing | None:
+        return await self.store.find(caller_id, request_id)
+
+    async def find_all(self, caller_id: UUID, request_ids: Sequence[str]) -> Mapping[str, Standing]:
+        return await self.store.find_all(caller_id, request_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class TalliedReports:
+    """A store of reports that counts endings; a report that comes twice counts twice."""
+
+    store: ReportStore
+    tallies: Tallies
+
+    async def record(self, reports: Sequence[DeliveryReported], steps: Sequence[tuple[UUID, Step]]) -> set[UUID]:
+        known = await self.store.record(reports, steps)
+        self.tallies.count(Counter(report.status for report in reports if report.notification_id in known))
+        return known
+
+
+def stats_of(tallies: Tallies, backlog: Backlog) -> Stats:
+    minutes = tallies.minutes()
+    delivered, failed = sum(minute.delivered for minute in minutes), sum(minute.failed for minute in minutes)
+    return Stats(
+        minutes=minutes,
+        delivery_ratio=delivered / (delivered + failed) if delivered + failed else None,
+        outbox_waiting=backlog.waiting,
+        queues=None
+        if backlog.depths is None
+        else [
+            QueueFigures(queue, depth.ready, depth.in_flight, depth.oldest_age_seconds)
+            for queue, depth in sorted(backlog.depths.items())
+        ],
+    )
