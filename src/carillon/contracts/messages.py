@@ -13,7 +13,10 @@ CORRELATION_HEADER = "x-correlation-id"
 
 
 class DeliveryRequested(msgspec.Struct, frozen=True, kw_only=True):
-    """One notification on its way to a channel worker. `generation` rises with every re-queue."""
+    """One notification on its way to a channel worker. `generation` rises with every re-queue.
+
+    `send_at`: it was not to be sent before; its age counts from then. It is not sent from `expires_at` on.
+    """
 
     notification_id: UUID
     generation: int
@@ -26,6 +29,13 @@ class DeliveryRequested(msgspec.Struct, frozen=True, kw_only=True):
     metadata: dict[str, Any] | None = None
     accepted_at: datetime
     correlation_id: str
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+
+    @property
+    def due_at(self) -> datetime:
+        """Since when it is to be sent."""
+        return self.send_at or self.accepted_at
 
 
 StepKind = Literal[

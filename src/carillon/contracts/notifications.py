@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from carillon.contracts.channels import DEFAULT_PRIORITY, Channel
 from carillon.contracts.messages import StepKind
+from carillon.contracts.schedule import ExpiresAt, SendAt
 from carillon.contracts.statuses import Stage, Status
 from carillon.contracts.templates import Content, TemplateCode
 from carillon.contracts.users import Decision
@@ -63,6 +64,14 @@ class NotificationRequested(msgspec.Struct, frozen=True, kw_only=True, forbid_un
             "variables": _VARIABLES,
             "request_id": "order-7-shipped-push",
         },
+        {
+            "notification_type": "email",
+            "user_id": _USER,
+            "template_code": "welcome",
+            "variables": _VARIABLES,
+            "request_id": "order-7-reminder",
+            "expires_at": "2130-01-31T18:00:00Z",
+        },
     )
 
     notification_type: Channel
@@ -73,6 +82,8 @@ class NotificationRequested(msgspec.Struct, frozen=True, kw_only=True, forbid_un
     priority: Priority | None = None
     metadata: dict[str, Any] | None = None
     category: Annotated[str, Meta(min_length=1, max_length=100, pattern=r"^[a-z0-9][a-z0-9_.\-]*(?!\n)$")] | None = None
+    send_at: SendAt | None = None
+    expires_at: ExpiresAt | None = None
 
     @property
     def effective_priority(self) -> int:
@@ -89,7 +100,10 @@ class NotificationAccepted(msgspec.Struct, frozen=True):
 
 
 class Notification(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a notification now. `stage` only while pending; `reason` where it ended undelivered."""
+    """What is known of a notification now. `stage` only while pending; `reason` where it ended undelivered.
+
+    `send_at` and `expires_at` as they were asked for, in UTC; a `send_at` that was over by then is none.
+    """
 
     notification_id: UUID
     request_id: str
@@ -107,6 +121,8 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str
     created_at: datetime
     updated_at: datetime
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
 
 
 class TimelineStep(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,10 +165,10 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     """What would happen to a request if it were sent now; `rendered` only where every variable is there.
 
-    `waits_until`: the end of the user's quiet hours, in which it would be held.
+    `waits_until`: its `send_at`, or the end of the user's quiet hours where that is later.
     """
 
-    outcome: Literal["sent", "suppressed", "failed", "replayed"]
+    outcome: Literal["sent", "suppressed", "failed", "expired", "replayed"]
     reason: str | None
     queue: str
     decision: Decision | None

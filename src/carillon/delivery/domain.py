@@ -150,7 +150,18 @@ class Waiting:
         return self.reason if self.until is None else f"{self.reason}:{self.until.timestamp():.0f}"
 
 
-Ending = Delivered | Suppressed | Undeliverable | Retrying | Waiting
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """Too late to send; `reason` is what held it up, `error` what the last attempt met."""
+
+    reason: str | None = None
+    error: str | None = None
+    attempt: int = 0
+    provider: str | None = None
+    passed: tuple[PassedOver, ...] = ()
+
+
+Ending = Delivered | Suppressed | Undeliverable | Retrying | Waiting | Expired
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +215,30 @@ def pause(seconds: float, ladder: tuple[float, ...]) -> float:
     """How long to rest of `seconds` in one go: never past them, but for what is left below the lowest rung."""
     fitting = [step for step in ladder if step <= seconds]
     return max(fitting) if fitting else min(ladder, default=seconds)
+
+
+def in_time(
+    ending: Retrying | Waiting,
+    expires_at: datetime | None,
+    now: datetime,
+    ladder: tuple[float, ...],
+    *,
+    at_least: float = 0.0,
+) -> Retrying | Waiting | Expired:
+    """The same where its wait is over before the time runs out; else with the longest rung that is, not below
+    `at_least`, or Expired at once where there is none. Nothing shortens a wait that has an end of its own."""
+    if expires_at is None:
+        return ending
+    left = (expires_at - now).total_seconds()
+    until = ending.until if isinstance(ending, Waiting) else None
+    if rung(ending.delay, ladder) < left and (until is None or until < expires_at):
+        return ending
+    fitting = [step for step in ladder if at_least <= step < left and until is None]
+    if fitting:
+        return replace(ending, delay=max(fitting))
+    if isinstance(ending, Waiting):
+        return Expired(ending.reason)
+    return Expired(ending.reason, ending.error, ending.attempt, ending.provider, ending.passed)
 
 
 LONGEST_DEFERRAL = 7 * 86_400.0

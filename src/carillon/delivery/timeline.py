@@ -7,6 +7,7 @@ from typing import Any
 from carillon.contracts.messages import DeliveryReported, DeliveryRequested, Step, StepKind
 from carillon.contracts.statuses import (
     RANK_DELIVERED,
+    RANK_EXPIRED,
     RANK_FAILED,
     RANK_SUPPRESSED,
     Stage,
@@ -14,7 +15,17 @@ from carillon.contracts.statuses import (
     rank_of_retry,
 )
 from carillon.contracts.users import LayerVerdict
-from carillon.delivery.domain import Delivered, Ending, PassedOver, Retrying, Suppressed, Undeliverable, Waiting, rung
+from carillon.delivery.domain import (
+    Delivered,
+    Ending,
+    Expired,
+    PassedOver,
+    Retrying,
+    Suppressed,
+    Undeliverable,
+    Waiting,
+    rung,
+)
 from carillon.kit.redaction import without_addresses
 
 _LONGEST_TEXT = 500
@@ -53,7 +64,7 @@ def report_of(request: DeliveryRequested, trail: Trail, ending: Ending, told: To
         status=status,
         stage=stage,
         reason=own.reason if not isinstance(ending, Delivered) else None,
-        error=clean(ending.error) if isinstance(ending, Undeliverable | Retrying) and ending.error else None,
+        error=clean(ending.error) if isinstance(ending, Undeliverable | Retrying | Expired) and ending.error else None,
         attempts=attempt,
         next_expected_at=None if delay is None else _no_later(ending, delay, told),
         steps=[*(() if isinstance(ending, Waiting) else _walked(request, trail, attempt)), own],
@@ -68,6 +79,8 @@ def _standing(ending: Ending) -> tuple[Status, Stage | None, int]:
             return "suppressed", None, RANK_SUPPRESSED
         case Undeliverable():
             return "failed", None, RANK_FAILED
+        case Expired():
+            return "expired", None, RANK_EXPIRED
         case Retrying():
             return "pending", "retrying", rank_of_retry(ending.attempt)
         case Waiting():
@@ -97,7 +110,9 @@ def _own_step(generation: int, ending: Ending, now: datetime) -> Step:
                 key=f"{generation}.0.suppressed", kind="suppressed", at=now, reason=clean(ending.reason), detail=detail
             )
         case Undeliverable():
-            return _failed_step(generation, ending, now)
+            return _last_step("failed", generation, ending, now)
+        case Expired():
+            return _last_step("expired", generation, ending, now)
         case Retrying():
             detail = {"error": clean(ending.error), "next_try_in_seconds": round(ending.delay, 1)}
             return Step(
@@ -125,12 +140,12 @@ def _said(verdict: LayerVerdict) -> dict[str, Any]:
     return {"layer": clean(verdict.layer), "allows": verdict.allows, "reason": clean(verdict.reason)}
 
 
-def _failed_step(generation: int, ending: Undeliverable, now: datetime) -> Step:
+def _last_step(kind: StepKind, generation: int, ending: Undeliverable | Expired, now: datetime) -> Step:
     return Step(
-        key=f"{generation}.{ending.attempt}.failed",
-        kind="failed",
+        key=f"{generation}.{ending.attempt}.{kind}",
+        kind=kind,
         at=now,
-        reason=clean(ending.reason),
+        reason=clean(ending.reason) if ending.reason else None,
         attempt=ending.attempt or None,
         provider=ending.provider,
         detail={**({"error": clean(ending.error)} if ending.error else {}), **_passed(ending.passed)} or None,

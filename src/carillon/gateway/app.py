@@ -30,6 +30,7 @@ from carillon.gateway.routes import ROUTES, Gateway
 from carillon.gateway.settings import GatewaySettings
 from carillon.gateway.stats_routes import Figures
 from carillon.gateway.store.acceptances import Acceptances
+from carillon.gateway.store.cancellations import Cancellations
 from carillon.gateway.store.dead_letters import DeadLetters
 from carillon.gateway.store.erasures import Erasures
 from carillon.gateway.store.notifications import Notifications
@@ -150,6 +151,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
             Rehearsal(acceptances, neighbours, CompiledTemplates()),
             notifications,
             reports,
+            Cancellations(database),
         )
         checks = {"database": HealthCheck(notifications.ping, "Nothing can be accepted or answered.", vital=True)}
         relaying = Relaying(

@@ -12,6 +12,7 @@ from carillon.contracts.channels import DEFAULT_PRIORITY, Channel, lane_of, queu
 from carillon.contracts.messages import DeliveryReported, DeliveryRequested, Step, StepKind
 from carillon.contracts.notifications import Notification, NotificationRequested, StatusReported, TimelineStep
 from carillon.contracts.rendering import is_http_url
+from carillon.contracts.schedule import Schedule, schedule_of, untimely
 from carillon.contracts.statuses import (
     RANK_ACCEPTED,
     RANK_BOUNCED,
@@ -35,12 +36,17 @@ _ORDER: tuple[StepKind, ...] = (
 _PLACE = {kind: place for place, kind in enumerate(_ORDER)}
 
 _NUL = rb"\u0000"
+_AT_ONCE = Schedule()
+
 _encode = msgspec.json.Encoder().encode
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Acceptance(msgspec.Struct, frozen=True, kw_only=True):
-    """A validated request on its way into the tables; `message` is the encoded DeliveryRequested."""
+    """A validated request on its way into the tables; `message` is the encoded DeliveryRequested.
+
+    `doubt`: what is wrong with it, unless it was accepted before. `send_at` only where that is to come.
+    """
 
     notification_id: UUID
     caller_id: UUID
@@ -56,6 +62,14 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     queue: str
     message: bytes
+    send_at: datetime | None = None
+    expires_at: datetime | None = None
+    doubt: Invalid | None = None
+
+    @property
+    def stage(self) -> Stage:
+        """Once it is accepted."""
+        return "accepted" if self.send_at is None else "scheduled"
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -110,11 +124,13 @@ class Month(msgspec.Struct, frozen=True):
 def acceptance_of(
     asked: NotificationRequested, *, notification_id: UUID, caller_id: UUID, correlation_id: str
 ) -> Acceptance:
-    """Raises Invalid where `variables` or `metadata` break a rule. The time of acceptance is the id's own."""
+    """Raises Invalid where a field breaks a rule. The time of acceptance is the id's own."""
     now = born_at(notification_id)
     variables = checked_variables(asked.variables)
     metadata = None if asked.metadata is None else _checked(asked.metadata, "metadata").decode()
     priority = asked.effective_priority
+    schedule = schedule_of(asked.send_at, asked.expires_at)
+    send_at = schedule.waits_until(now)
     return Acceptance(
         notification_id=notification_id,
         caller_id=caller_id,
@@ -125,7 +141,7 @@ def acceptance_of(
         priority=priority,
         category=asked.category,
         metadata=metadata,
-        body_hash=body_hash(asked, variables),
+        body_hash=body_hash(asked, variables, schedule),
         correlation_id=correlation_id,
         created_at=now,
         queue=queue_of(asked.notification_type, lane_of(priority)),
@@ -142,14 +158,19 @@ def acceptance_of(
                 metadata=asked.metadata,
                 accepted_at=now,
                 correlation_id=correlation_id,
+                send_at=send_at,
+                expires_at=schedule.expires_at,
             )
         ),
+        send_at=send_at,
+        expires_at=schedule.expires_at,
+        doubt=untimely(schedule, now),
     )
 
 
-def body_hash(asked: NotificationRequested, variables: dict[str, Any]) -> bytes:
-    """Equal for bodies that mean the same: order of keys and left-out defaults do not count."""
-    meant = (
+def body_hash(asked: NotificationRequested, variables: dict[str, Any], schedule: Schedule) -> bytes:
+    """Equal for bodies that mean the same: order of keys, left-out defaults and the zone of a time do not count."""
+    meant: tuple[Any, ...] = (
         asked.notification_type,
         asked.user_id,
         asked.template_code,
@@ -158,6 +179,8 @@ def body_hash(asked: NotificationRequested, variables: dict[str, Any]) -> bytes:
         asked.metadata,
         asked.category,
     )
+    if schedule != _AT_ONCE:  # without one the hash is that of releases that knew of none
+        meant += (schedule.send_at, schedule.expires_at)
     return hashlib.sha256(_canonical(meant)).digest()
 
 
@@ -268,8 +291,10 @@ def _between(earliest: datetime, told: datetime | None, now: datetime) -> dateti
 def timeline(notification: Notification, steps: Iterable[Step]) -> list[TimelineStep]:
     """Every step by time, then by its place in a notification's life; the acceptance first, whatever clocks say."""
     accepted = TimelineStep(kind="accepted", at=notification.created_at)
+    until = notification.send_at
+    scheduled = TimelineStep(kind="scheduled", at=notification.created_at, detail={"until": until}) if until else None
     ordered = sorted(steps, key=lambda step: (step.at, step.attempt or 0, _PLACE[step.kind], step.key))
-    return [accepted, *(_shown(step) for step in ordered)]
+    return [accepted, *([scheduled] if scheduled else ()), *(_shown(step) for step in ordered)]
 
 
 def _shown(step: Step) -> TimelineStep:
@@ -286,6 +311,13 @@ def _shown(step: Step) -> TimelineStep:
 def queued(due: Due, at: datetime) -> Step:
     """The step that the relay adds once the broker has confirmed."""
     return Step(key=f"{due.generation}.0.queued", kind="queued", at=at, detail={"queue": due.queue})
+
+
+def cancelled(at: datetime, *, by: UUID | None = None, reason: str | None = None) -> Step:
+    """The step of a notification that is taken back before any relay has had it."""
+    return Step(
+        key="0.0.cancelled", kind="cancelled", at=at, reason=reason, detail=None if by is None else {"by": str(by)}
+    )
 
 
 def key_from(moment: datetime) -> UUID:

@@ -56,5 +56,23 @@ class TooMuchWaits(TooManyRequests):
         )
 
 
+class AlreadyQueued(Conflict):
+    """The relay has the notification, or has handed it to the broker."""
+
+    code = "already_queued"
+
+    def __init__(self) -> None:
+        super().__init__("It is on its way already and cannot be cancelled any more.")
+
+
+class AlreadyEnded(Conflict):
+    """There is nothing left to cancel."""
+
+    code = "already_ended"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"It has ended already, as {status}.")
+
+
 class RowsRefused(Exception):
     """The database takes one row at least of a batch for bad data; nothing of the batch was written."""

@@ -23,6 +23,7 @@ from carillon.contracts.notifications import (
 from carillon.contracts.statuses import Status
 from carillon.gateway.actions.accept import Acceptor, accept
 from carillon.gateway.actions.accept_batch import BatchAcceptor, accept_batch
+from carillon.gateway.actions.cancel import CancellationStore, cancel
 from carillon.gateway.actions.dry_run import Rehearsal, dry_run
 from carillon.gateway.actions.explain import explain
 from carillon.gateway.actions.ports import NotificationStore, ReportStore
@@ -44,6 +45,7 @@ from carillon.kit.telemetry import correlation
 SEND = "notifications:send"
 READ = "notifications:read"
 REPORT = "notifications:report"
+EVERYTHING = "notifications:*"
 _TAG = "notifications"
 _read_one = reading(NotificationRequested)
 _BY_REQUEST = "/api/v1/notifications/request/"
@@ -58,6 +60,7 @@ class Gateway:
     rehearsal: Rehearsal
     notifications: NotificationStore
     reports: ReportStore
+    cancellations: CancellationStore
 
 
 def _gateway(request: ApiRequest) -> Gateway:
@@ -215,6 +218,28 @@ async def show_all(
     return page_of(found, total=total, limit=limit, page=page)
 
 
+@endpoint(
+    "POST",
+    "/notifications/{notification_id:uuid}/cancel",
+    needs=SEND,
+    says="Take back what you sent and no relay has had yet, or anybody's with notifications:*: 200 also when repeated, "
+    "409 already_queued or already_ended",
+    errors=(404, 409),
+    tag=_TAG,
+)
+async def take_back(request: ApiRequest, notification_id: FromPath[UUID]) -> Envelope[NotificationAccepted]:
+    gateway, caller = _gateway(request), request.auth
+    found = await cancel(
+        notification_id,
+        gateway.cancellations,
+        gateway.notifications,
+        owner=None if caller.may(EVERYTHING) else caller.caller_id,
+        by=caller.caller_id,
+        now=datetime.now(UTC),
+    )
+    return Envelope(NotificationAccepted(notification_id, found.request_id, found.status, found.stage), "cancelled")
+
+
 def _call_back(channel: Channel) -> HTTPRouteHandler:
     @endpoint(
         "POST",
@@ -246,6 +271,7 @@ ROUTES: tuple[HTTPRouteHandler, ...] = (
     show_timeline,
     show_explanation,
     show_all,
+    take_back,
     _call_back("email"),
     _call_back("push"),
     *DEAD_LETTER_ROUTES,

@@ -44,7 +44,24 @@ def nested(levels: int) -> Any:
         ({"priority": "5"}, "priority"),
         ({"category": "Bad Category"}, "category"),
         ({"colour": "red"}, "colour"),
-        ({"send_at": "2030-01-01T00:00:00Z"}, "send_at"),
+        ({"send_at": "9000-01-01T00:00:00Z"}, "send_at"),
+        ({"send_at": "9999-12-31T23:59:59-23:59"}, "send_at"),
+        ({"send_at": "0001-01-01T00:00:00+23:59"}, "send_at"),
+        ({"send_at": "tomorrow"}, "send_at"),
+        ({"send_at": "2026-02-30T00:00:00Z"}, "send_at"),
+        ({"send_at": "2026-01-01T00:00:00+99:00"}, "send_at"),
+        ({"send_at": ""}, "send_at"),
+        ({"send_at": 1893456000}, "send_at"),
+        ({"send_at": 1e300}, "send_at"),
+        ({"send_at": True}, "send_at"),
+        ({"send_at": ["2026-01-01T00:00:00Z"]}, "send_at"),
+        ({"expires_at": "2001-01-01T00:00:00Z"}, "expires_at"),
+        ({"expires_at": "2001-01-01T00:00:00"}, "expires_at"),
+        ({"expires_at": "0001-01-01T00:00:00+23:59"}, "expires_at"),
+        ({"expires_at": "2026-01-01"}, "expires_at"),
+        ({"expires_at": {}}, "expires_at"),
+        ({"send_at": "2001-01-02T00:00:00Z", "expires_at": "2001-01-01T00:00:00Z"}, "expires_at"),
+        ({"send_at": "9000-01-01T00:00:00Z", "expires_at": "9000-01-01T00:00:00Z"}, "expires_at"),
     ],
 )
 async def test_a_request_that_breaks_a_rule_is_refused_by_the_field(
@@ -55,6 +72,7 @@ async def test_a_request_that_breaks_a_rule_is_refused_by_the_field(
     assert (answer.status, answer.body["error"]) == (422, "validation_failed"), answer.body
     assert answer.body["details"][0]["field"] == field
     assert await house.count("idempotency_keys") == 0
+    assert (await house.call("POST", "/notifications/dry_run", json={**house.body(), **change})).status == 422
 
 
 @pytest.mark.parametrize("metadata", [{"n": 10**300, "f": 1e300, "l": [[], {}, None, True]}, {}])

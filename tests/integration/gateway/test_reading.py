@@ -64,6 +64,8 @@ async def test_a_notification_tells_everything_that_was_asked_and_what_became_of
         "reason": None,
         "error": None,
         "metadata": {"order": 7},
+        "send_at": None,
+        "expires_at": None,
     }
 
 

@@ -114,7 +114,7 @@ async def test_a_relay_that_froze_past_its_lease_disturbs_nothing_of_the_next_on
         frozen = await terms.outbox.claim(10, lease_seconds=0)
         await house.sql.execute("SELECT pg_sleep(0.01)")
         leased = await terms.outbox.claim(10, lease_seconds=30)
-        await terms.outbox.give_back(frozen, rest_seconds=0)
+        await terms.outbox.give_back(frozen, rest_seconds=0, maybe_sent=True)
         await terms.outbox.settle(frozen, datetime.now(UTC))
         rows = await house.sql.fetch("SELECT notification_id, lease_until FROM gateway.outbox")
 

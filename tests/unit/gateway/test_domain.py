@@ -116,6 +116,7 @@ def test_bodies_that_mean_the_same_have_the_same_hash() -> None:
 
     assert plain == body_hash(priority=5, metadata=None, category=None, request_id="other")
     assert plain == body_hash(variables={"meta": None, **dict(reversed(FINE.items()))})
+    assert plain == body_hash(send_at=None, expires_at=None)
 
 
 @pytest.mark.parametrize(
@@ -127,6 +128,8 @@ def test_bodies_that_mean_the_same_have_the_same_hash() -> None:
         {"priority": 6},
         {"metadata": {}},
         {"category": "orders"},
+        {"expires_at": datetime(2130, 1, 1, tzinfo=UTC)},
+        {"send_at": datetime(2001, 1, 1, tzinfo=UTC)},
         {"variables": {**FINE, "name": "Bob"}},
         {"variables": {**FINE, "meta": {}}},
     ],

@@ -28,7 +28,7 @@ class EmptyOutbox:
     async def settle(self, sent: Sequence[Due], at: datetime) -> None:
         raise AssertionError(sent)
 
-    async def give_back(self, unsent: Sequence[Due], *, rest_seconds: float) -> None:
+    async def give_back(self, unsent: Sequence[Due], *, rest_seconds: float, maybe_sent: bool) -> None:
         raise AssertionError(unsent)
 
     async def waiting(self) -> int:
@@ -87,7 +87,7 @@ class Outage:
         self._answer()
         self.due = None
 
-    async def give_back(self, unsent: Sequence[Due], *, rest_seconds: float) -> None:
+    async def give_back(self, unsent: Sequence[Due], *, rest_seconds: float, maybe_sent: bool) -> None:
         self._answer()
         self.leased = False
 

@@ -20,6 +20,7 @@ from carillon.delivery.domain import (
     Undeliverable,
     Waiting,
     decide,
+    in_time,
     next_may_try,
 )
 from carillon.delivery.pool import ANY, NoPlace
@@ -51,7 +52,8 @@ async def attempt(work: Work, ready: Prepared, granted: Granted, claimed_at: flo
         ready.admission.abandoned()
         await _settle(replace(claim, uncounted=True), claimed_at, tools)
         again = none.seconds if none.seconds is not None else _AGAIN * (0.5 + tools.chance())
-        return Waiting(none.reason, max(again, 1.0))
+        waiting = Waiting(none.reason, max(again, 1.0))
+        return in_time(waiting, work.request.expires_at, tools.now(), tools.limits.ladder)
     claim = replace(claim, provider=tried.provider)
     if isinstance(tried.answer, Accepted):
         return await _sent(claim, granted, tried.answer, tried.passed, claimed_at, tools)
@@ -79,7 +81,8 @@ async def _asked(
     patience = max(0.0, latest - tools.clock())
     names = [each.provider for each in passed]
     async with tools.pool.place(work.lane, admission, seconds=patience, without=names) as route:
-        if tools.clock() > latest:  # frozen meanwhile: the claim may be another's by now
+        # Frozen meanwhile, the claim may be another's by now; and what has expired meanwhile is not sent any more.
+        if tools.clock() > latest or work.expired(tools.now()):
             raise NoPlace("no_free_connection")
         if before is not None:
             route.took_over()
@@ -132,7 +135,9 @@ async def _not_sent(
         return Undeliverable(decision.reason, answer.error, granted.attempt, claim.provider, tried.passed)
     if not await _settle(told, claimed_at, tools):
         return Waiting("claim_lost", tools.limits.lease, silent=True)
-    return Retrying(answer.reason, answer.error, granted.attempt, tried.provider, decision.delay, tried.passed)
+    retrying = Retrying(answer.reason, answer.error, granted.attempt, tried.provider, decision.delay, tried.passed)
+    wished = min(getattr(answer, "retry_after", None) or 0.0, tools.policy.cap)
+    return in_time(retrying, work.request.expires_at, tools.now(), tools.limits.ladder, at_least=wished)
 
 
 async def _settle(settlement: Settlement, claimed_at: float, tools: Tools) -> bool:

@@ -15,6 +15,7 @@ from carillon.delivery.domain import (
     ClaimFound,
     Delivered,
     Ending,
+    Expired,
     Granted,
     HeldElsewhere,
     Retrying,
@@ -63,8 +64,11 @@ async def _recalled(
     doubtful = {
         number: (work.request.notification_id, work.request.generation)
         for number, (work, step) in enumerate(zip(batch, prepared, strict=True))
-        if (work.seen_before or work.request.generation)
-        and (isinstance(step, Suppressed | Undeliverable) or _put_off(step))
+        if isinstance(step, Expired)
+        or (
+            (work.seen_before or work.request.generation)
+            and (isinstance(step, Suppressed | Undeliverable) or _put_off(step))
+        )
     }
     if not doubtful:
         return prepared
@@ -175,7 +179,7 @@ async def _told(work: Work, trail: Trail, ending: Ending, tools: Tools) -> Outco
 
 def _outcome(work: Work, ending: Ending) -> Outcome:
     match ending:
-        case Delivered() | Suppressed():
+        case Delivered() | Suppressed() | Expired():
             return Done()
         case Undeliverable():
             return DeadLetter(ending.reason, last_words.of_the_dead(ending, work.first_error))
@@ -194,6 +198,8 @@ def _log_ending(work: Work, ending: Ending) -> None:
             _log.debug("delivered", **fields, provider=ending.provider)
         case Suppressed():
             _log.info("delivery_suppressed", **fields, rule=ending.layer)
+        case Expired():
+            _log.info("delivery_expired", **fields, reason=ending.reason)
         case Undeliverable():
             _log.warning("delivery_failed", **fields, reason=ending.reason, provider=ending.provider)
         case Retrying():

@@ -10,12 +10,14 @@ from carillon.delivery.actions.tools import Tools, Work
 from carillon.delivery.domain import (
     LONGEST_DEFERRAL,
     Ending,
+    Expired,
     Refused,
     Suppressed,
     Undeliverable,
     Waiting,
     deferral,
     deferred,
+    in_time,
     language_of,
     patience,
 )
@@ -47,6 +49,15 @@ class _Away(Exception):
 
 async def prepare(work: Work, trail: Trail, tools: Tools) -> Prepared | Ending:
     """The message as the provider gets it, or the ending that it has come to already."""
+    if work.expired(tools.now()):
+        return Expired()
+    step = await _prepared(work, trail, tools)
+    if isinstance(step, Waiting):
+        return in_time(step, work.request.expires_at, tools.now(), tools.limits.ladder)
+    return step
+
+
+async def _prepared(work: Work, trail: Trail, tools: Tools) -> Prepared | Ending:
     if await _overdue(work, tools):
         return Undeliverable("gave_up", "it could not be delivered in time")
     try:
@@ -61,7 +72,7 @@ async def prepare(work: Work, trail: Trail, tools: Tools) -> Prepared | Ending:
         return Undeliverable("template_not_found", f"no version of {work.request.template_code} is published")
     step = _routed(_composed(work, contact, template, trail, tools), template, tools)
     if isinstance(step, Prepared):
-        return replace(step, deferred=deferred(contact, work.request.accepted_at, tools.now()))
+        return replace(step, deferred=deferred(contact, work.request.due_at, tools.now()))
     return step
 
 
@@ -74,7 +85,7 @@ async def _overdue(work: Work, tools: Tools) -> bool:
         contact = await _contact(work, Trail(), tools)
     except _Away:
         return True
-    return not isinstance(contact, Contact) or late > deferred(contact, work.request.accepted_at, tools.now())
+    return not isinstance(contact, Contact) or late > deferred(contact, work.request.due_at, tools.now())
 
 
 async def _recipient(work: Work, trail: Trail, tools: Tools) -> Contact | Ending:

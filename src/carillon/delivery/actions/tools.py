@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from carillon.contracts.channels import Lane
 from carillon.contracts.messages import DeliveryRequested
 from carillon.contracts.rendering import CompiledTemplates
+from carillon.contracts.schedule import over
 from carillon.delivery.domain import Policy
 from carillon.delivery.pool import Pool
 from carillon.delivery.ports import Channel, Contacts, Deliveries, Reports, Templates
@@ -58,5 +59,9 @@ class Work:
     first_error: str | None = None
 
     def age(self, now: datetime) -> float:
-        """Seconds since acceptance."""
-        return max(0.0, (now - self.request.accepted_at).total_seconds())
+        """Seconds since it was to be sent."""
+        return max(0.0, (now - self.request.due_at).total_seconds())
+
+    def expired(self, now: datetime) -> bool:
+        """Whether it is too late to send it."""
+        return over(self.request.expires_at, now)

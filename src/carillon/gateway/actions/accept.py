@@ -15,6 +15,7 @@ from carillon.gateway.actions.ports import AcceptanceStore, CommitBatch, HandIn
 from carillon.gateway.domain import Acceptance, Standing, acceptance_of, refused
 from carillon.gateway.errors import RequestIdReused, RowsRefused
 from carillon.kit.coalescer import coalescing
+from carillon.kit.errors import Problem
 from carillon.kit.ids import uuid7
 
 _log = structlog.get_logger()
@@ -37,11 +38,12 @@ async def accept(asked: NotificationRequested, acceptor: Acceptor, *, caller_id:
     """Where the request stands once it is committed.
 
     Raises Invalid, UserNotFound, TemplateNotFound, RequestIdReused, TooMuchWaits, Unavailable.
-    A replay does not depend on the user or the template being there still, nor on how much waits; a neighbour that
-    cannot be asked hinders nobody.
+    A replay does not depend on the user or the template being there still, nor on how much waits or whether its times
+    are to come; a neighbour that cannot be asked hinders nobody.
     """
     acceptance = acceptance_of(asked, notification_id=uuid7(), caller_id=caller_id, correlation_id=correlation_id)
-    doubt = acceptor.backlog.refusal(acceptance.queue) or (await look_up(asked, acceptor.neighbours)).unknown(asked)
+    doubt: Problem | None = acceptance.doubt or acceptor.backlog.refusal(acceptance.queue)
+    doubt = doubt or (await look_up(asked, acceptor.neighbours)).unknown(asked)
     if doubt is None:
         standing = await acceptor.hand_in(acceptance)
     else:

@@ -84,7 +84,7 @@ async def _doubt(items: Sequence[_Item], acceptor: BatchAcceptor) -> None:
     for item in items:
         if item.asked is None or item.acceptance is None:
             continue
-        item.doubt = acceptor.backlog.refusal(item.acceptance.queue)
+        item.doubt = item.acceptance.doubt or acceptor.backlog.refusal(item.acceptance.queue)
         if item.doubt is None:
             asked.append((item, item.asked))
     unknown = await look_up_all([each for _, each in asked], acceptor.neighbours)

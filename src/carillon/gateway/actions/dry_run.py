@@ -10,6 +10,7 @@ import msgspec
 from carillon.contracts.notifications import Forecast, NotificationRequested
 from carillon.contracts.quiet_hours import quiet_until
 from carillon.contracts.rendering import CompiledTemplates, RenderFailed, missing_variables, render_content
+from carillon.contracts.schedule import over
 from carillon.contracts.templates import Content, PublishedTemplate
 from carillon.contracts.users import Contact
 from carillon.gateway.actions.look_up import AWAY, LookedUp, Neighbours, ask, look_up
@@ -44,15 +45,20 @@ async def dry_run(asked: NotificationRequested, rehearsal: Rehearsal, *, caller_
         if present.body_hash != acceptance.body_hash:
             raise RequestIdReused
         return _forecast(acceptance, outcome="replayed", reason=f"request_id was used for {present.notification_id}")
+    if acceptance.doubt is not None:
+        raise acceptance.doubt
     contact, template = await _known(asked, rehearsal.neighbours)
     rendering = _render(template, checked_variables(asked.variables), rehearsal.compiled)
-    outcome, reason = _outcome(contact, rendering)
+    waits_until = _waits_until(contact, acceptance)
+    outcome, reason = _outcome(
+        contact, rendering, late=waits_until is not None and over(acceptance.expires_at, waits_until)
+    )
     return _forecast(
         acceptance,
         outcome=outcome,
         reason=reason,
         decision=contact.decision,
-        waits_until=_waits_until(contact) if outcome == "sent" else None,
+        waits_until=waits_until if outcome == "sent" else None,
         template_version=template.version,
         language=template.language,
         missing_variables=rendering.missing,
@@ -98,18 +104,20 @@ def _render(template: PublishedTemplate, variables: dict[str, Any], compiled: Co
         return _Rendering(None, [], str(error))
 
 
-def _outcome(contact: Contact, rendering: _Rendering) -> tuple[str, str | None]:
+def _outcome(contact: Contact, rendering: _Rendering, *, late: bool) -> tuple[str, str | None]:
     if not contact.decision.allowed:
         return "suppressed", contact.decision.reason
+    if late:
+        return "expired", "Its time runs out in the user's quiet hours."
     if rendering.missing:
         return "failed", f"Missing variables: {', '.join(rendering.missing)}"
     return ("failed", rendering.failure) if rendering.failure else ("sent", None)
 
 
-def _waits_until(contact: Contact) -> datetime | None:
+def _waits_until(contact: Contact, acceptance: Acceptance) -> datetime | None:
     if contact.urgent or contact.quiet_hours is None:
-        return None
-    return quiet_until(contact.quiet_hours, None, datetime.now(UTC))
+        return acceptance.send_at
+    return quiet_until(contact.quiet_hours, None, acceptance.send_at or datetime.now(UTC)) or acceptance.send_at
 
 
 def _forecast(acceptance: Acceptance, **known: Any) -> Forecast:

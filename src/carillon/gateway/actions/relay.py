@@ -81,7 +81,7 @@ async def relay_once(terms: Relaying) -> Relayed:
     if not due:
         return Relayed(0, 0)
     at = datetime.now(UTC)
-    failed, trouble, rest = await _publish(terms.broker, due)
+    failed, trouble, doubtful = await _publish(terms.broker, due)
     sent = [d for d in due if d.notification_id not in failed]
     if sent:
         terms.owed.append(partial(terms.outbox.settle, sent, at))
@@ -89,7 +89,8 @@ async def relay_once(terms: Relaying) -> Relayed:
         _log.info("outbox_relayed", published=len(sent), failed=len(failed))
     if failed:
         unsent = [d for d in due if d.notification_id in failed]
-        terms.owed.append(partial(terms.outbox.give_back, unsent, rest_seconds=rest))
+        rest = _REST_OF_FAILED if doubtful else 0.0
+        terms.owed.append(partial(terms.outbox.give_back, unsent, rest_seconds=rest, maybe_sent=doubtful))
     await _tell(terms)
     return Relayed(len(due), len(sent), trouble)
 
@@ -112,15 +113,15 @@ async def _round(terms: Relaying) -> Relayed:
         return Relayed(0, 0, error.message)
 
 
-async def _publish(broker: Publisher, due: Sequence[Due]) -> tuple[set[Any], str | None, float]:
-    """The ids that are not known to be with the broker, what was the trouble, and how long they had better rest."""
+async def _publish(broker: Publisher, due: Sequence[Due]) -> tuple[set[Any], str | None, bool]:
+    """The ids that are not known to be with the broker, the trouble, and whether it may have them after all."""
     try:
         await broker.publish([_message(d) for d in due])
     except PublishFailed as error:
-        return {m.message_id for m in error.failed}, error.reason, _REST_OF_FAILED
+        return {m.message_id for m in error.failed}, error.reason, True
     except BrokerUnavailable as error:
-        return {d.notification_id for d in due}, str(error), 0.0
-    return set(), None, 0.0
+        return {d.notification_id for d in due}, str(error), False
+    return set(), None, False
 
 
 def _message(due: Due) -> Message:

@@ -12,10 +12,11 @@ ACCEPT = """
 WITH given AS (
     SELECT * FROM unnest(
         $1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::smallint[], $8::text[],
-        $9::text[], $10::bytea[], $11::text[], $12::timestamptz[], $13::text[], $14::bytea[]
+        $9::text[], $10::bytea[], $11::text[], $12::timestamptz[], $13::text[], $14::bytea[], $15::timestamptz[],
+        $16::timestamptz[]
     ) AS g (
         id, caller_id, request_id, channel, user_id, template_code, priority, category,
-        metadata, body_hash, correlation_id, created_at, queue, message
+        metadata, body_hash, correlation_id, created_at, queue, message, send_at, expires_at
     )
 ), fresh AS (
     INSERT INTO gateway.idempotency_keys (caller_id, request_id, notification_id, body_hash)
@@ -29,14 +30,14 @@ WITH given AS (
 ), kept AS (
     INSERT INTO gateway.notifications (
         id, caller_id, request_id, channel, user_id, template_code, priority, category,
-        metadata, correlation_id, created_at, updated_at
+        metadata, correlation_id, created_at, updated_at, send_at, expires_at
     )
     SELECT id, caller_id, request_id, channel, user_id, template_code, priority, category,
-           metadata::json, correlation_id, created_at, created_at
+           metadata::json, correlation_id, created_at, created_at, send_at, expires_at
     FROM mine
 )
-INSERT INTO gateway.outbox (notification_id, queue, correlation_id, body)
-SELECT id, queue, correlation_id, message FROM mine
+INSERT INTO gateway.outbox (notification_id, queue, correlation_id, body, available_at)
+SELECT id, queue, correlation_id, message, coalesce(send_at, now()) FROM mine
 RETURNING notification_id
 """
 
@@ -72,7 +73,7 @@ class Acceptances:
         lost = [a for a in batch if a.notification_id not in fresh]
         present = await self._present([(a.caller_id, a.request_id) for a in lost]) if lost else {}
         return [
-            Standing(a.notification_id, "pending", "accepted", a.body_hash, fresh=True)
+            Standing(a.notification_id, "pending", a.stage, a.body_hash, fresh=True)
             if a.notification_id in fresh
             else present.get((a.caller_id, a.request_id)) or RequestIdSpent()
             for a in batch
@@ -105,6 +106,7 @@ def _columns(a: Acceptance) -> tuple[object, ...]:
     return (
         a.notification_id, a.caller_id, a.request_id, a.channel, a.user_id, a.template_code, a.priority, a.category,
         a.metadata, a.body_hash, a.correlation_id, a.created_at, a.queue, a.message,
+        a.send_at, a.expires_at,
     )  # fmt: skip
 
 

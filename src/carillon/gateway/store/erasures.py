@@ -1,16 +1,20 @@
-"""What is personal in the notifications of somebody who was erased: metadata, what providers said, details of steps.
+"""What is personal in the notifications of somebody who was erased: metadata, what providers said, details of steps,
+and what waits to be sent later.
 
 Of their dead letters the bodies and errors; a tombstone sees to those that wait in `failed.queue` still.
 """
 
+from datetime import UTC, datetime
 from uuid import UUID
 
+from carillon.gateway.domain import cancelled
+from carillon.gateway.store.cancellations import Cancellations
 from carillon.kit.database import Database
 
 # A step keeps its reason, a word of ours, unless a provider's call-back gave it.
 _SCRUB = """
 WITH bite AS MATERIALIZED (
-    SELECT id, status FROM gateway.notifications WHERE user_id = $1 AND id > $2
+    SELECT id, status, send_at FROM gateway.notifications WHERE user_id = $1 AND id > $2
     ORDER BY id LIMIT $3 FOR NO KEY UPDATE
 ), scrubbed AS (
     UPDATE gateway.notifications SET metadata = NULL, error = NULL
@@ -20,7 +24,7 @@ WITH bite AS MATERIALIZED (
     SET detail = NULL, reason = CASE WHEN detail->>'source' = 'call_back' THEN NULL ELSE reason END
     WHERE notification_id = ANY(ARRAY(SELECT id FROM bite)) AND detail IS NOT NULL
 )
-SELECT id, status = 'pending' AS pending FROM bite
+SELECT id, status = 'pending' AS pending, status = 'pending' AND send_at > now() AS scheduled FROM bite
 """
 
 TOMBSTONES = 0x0CA7_2111
@@ -45,9 +49,13 @@ class Erasures:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._cancellations = Cancellations(database)
 
     async def scrub(self, user_id: UUID, *, bite: int) -> int:
-        """How many of the user's notifications have not ended, so that more may still be written about them."""
+        """How many of the user's notifications have not ended, so that more may still be written about them.
+
+        What is scheduled is cancelled: it would keep their variables until its time comes.
+        """
         await self._entomb(user_id)
         while await self._database.fetch(_SCRUB_DEAD, user_id, bite):
             pass
@@ -55,9 +63,16 @@ class Erasures:
         while rows := await self._database.fetch(_SCRUB, user_id, after, bite):
             after = max(row["id"] for row in rows)
             pending += sum(row["pending"] for row in rows)
+            pending -= await self._cancel([row["id"] for row in rows if row["scheduled"]])
         return pending
 
     async def _entomb(self, user_id: UUID) -> None:
         async with self._database.transaction() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", TOMBSTONES)
             await connection.execute(_ENTOMB, user_id)
+
+    async def _cancel(self, scheduled: list[UUID]) -> int:
+        if not scheduled:
+            return 0
+        step = cancelled(datetime.now(UTC), reason="user_erased")
+        return len(await self._cancellations.cancel(scheduled, step, owner=None))

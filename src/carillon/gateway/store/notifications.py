@@ -12,7 +12,8 @@ from carillon.kit.database import Database, Row
 
 _COLUMNS = f"""
 n.id, n.request_id, n.channel, n.user_id, n.template_code, n.priority, n.category, n.status, {STAGE}, n.attempts,
-n.reason, n.error, n.metadata, n.correlation_id, n.created_at, n.updated_at, n.generation, n.rank
+n.reason, n.error, n.metadata, n.correlation_id, n.created_at, n.updated_at, n.send_at, n.expires_at, n.generation,
+n.rank
 """
 
 ONE = f"""
@@ -109,5 +110,7 @@ def _known(row: Row) -> Known:
         correlation_id=row["correlation_id"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        send_at=row["send_at"],
+        expires_at=row["expires_at"],
     )
     return Known(notification, row["generation"], row["rank"])

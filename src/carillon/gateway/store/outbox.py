@@ -9,7 +9,7 @@ from carillon.kit.database import Database
 # = ANY(ARRAY(...)) and not IN (...): the latter can be evaluated again and lease more than it should.
 CLAIM = """
 UPDATE gateway.outbox
-SET lease_until = now() + $2 * interval '1 second'
+SET lease_until = now() + $2 * interval '1 second', maybe_sent = maybe_sent OR lease_until IS NOT NULL
 WHERE notification_id = ANY(ARRAY(
     SELECT notification_id FROM gateway.outbox
     WHERE available_at <= now() AND (lease_until IS NULL OR lease_until < now())
@@ -34,11 +34,12 @@ ON CONFLICT DO NOTHING
 
 GIVE_BACK = """
 UPDATE gateway.outbox
-SET lease_until = NULL, available_at = greatest(available_at, now() + $3 * interval '1 second')
+SET lease_until = NULL, maybe_sent = maybe_sent OR $4,
+    available_at = greatest(available_at, now() + $3 * interval '1 second')
 WHERE notification_id = ANY($1::uuid[]) AND lease_until = $2
 """
 
-END_LEASES = "UPDATE gateway.outbox SET lease_until = NULL WHERE lease_until IS NOT NULL"
+END_LEASES = "UPDATE gateway.outbox SET lease_until = NULL, maybe_sent = true WHERE lease_until IS NOT NULL"
 
 WAITING = "SELECT count(*) FROM gateway.outbox WHERE available_at <= now()"
 
@@ -68,10 +69,13 @@ class Outbox:
             [step.detail for step in steps],
         )
 
-    async def give_back(self, unsent: Sequence[Due], *, rest_seconds: float) -> None:
-        """End the leases of one claim early; these rows are taken again after the rest at the soonest."""
+    async def give_back(self, unsent: Sequence[Due], *, rest_seconds: float, maybe_sent: bool) -> None:
+        """End the leases of one claim early; these rows are taken again after the rest at the soonest.
+
+        `maybe_sent`: the broker may have them all the same, so that nobody can say any more that they were not sent.
+        """
         keys = [due.notification_id for due in unsent]
-        await self._database.execute(GIVE_BACK, keys, unsent[0].lease_until, rest_seconds)
+        await self._database.execute(GIVE_BACK, keys, unsent[0].lease_until, rest_seconds, maybe_sent)
 
     async def waiting(self) -> int:
         """How many could be sent now."""

@@ -24,7 +24,10 @@ STAGE = """
 CASE
     WHEN n.status <> 'pending' THEN NULL
     WHEN n.stage IS NOT NULL THEN n.stage
-    ELSE coalesce((SELECT 'accepted' FROM gateway.outbox o WHERE o.notification_id = n.id), 'queued')
+    ELSE coalesce((
+        SELECT CASE WHEN n.send_at > now() THEN 'scheduled' ELSE 'accepted' END
+        FROM gateway.outbox o WHERE o.notification_id = n.id
+    ), 'queued')
 END AS stage
 """
 
