@@ -1,11 +1,10 @@
-"""A whole Carillon that sends through `carillon simulate smtp`: a retry, a refusal for good, and a bounce told late."""
+"""A whole Carillon that sends through `carillon simulate`: retries, refusals for good, and a bounce told late."""
 
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
 import pytest
 
-from tests.fakes.fcm import FakeFcm, write_service_account
 from tests.support.client import Client, connected
 from tests.support.platform import QUICK, Platform, all_in_one
 from tests.support.processes import free_port
@@ -19,6 +18,11 @@ SCRIPT = """
 {"do": "refuse", "to": "refused-*", "code": 550, "text": "5.1.1 No such mailbox"}
 {"do": "bounce", "to": "bounced-*", "seconds": 1, "text": "550 5.2.1 Mailbox closed"}
 """
+PUSH_SCRIPT = """
+{"do": "refuse", "to": "busy-*", "code": 429, "retry_after": 1, "times_each": 1}
+{"do": "refuse", "to": "away-*", "code": 503, "times_each": 1}
+{"do": "dead", "to": "dead-*"}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -27,14 +31,22 @@ def smtp_port() -> int:
 
 
 @pytest.fixture(scope="module")
-def platform(tmp_path_factory: pytest.TempPathFactory, smtp_port: int, fcm: FakeFcm) -> Iterator[Platform]:
+def push_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    folder = tmp_path_factory.mktemp("simulated")
+    (folder / "rules.jsonl").write_text(PUSH_SCRIPT)
+    flags = ["--rules", str(folder / "rules.jsonl"), "--account-file", str(folder / "account.json")]
+    with simulator("fcm", *flags, folder=folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory, smtp_port: int, push_provider: Simulator) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("carillon")
-    write_service_account(folder / "account.json", f"{fcm.url}/token")
     environment = {
         **QUICK,
         "CARILLON_SMTP_URL": f"smtp://127.0.0.1:{smtp_port}?tls=none",
-        "CARILLON_FCM_URL": fcm.url,
-        "CARILLON_SERVICE_ACCOUNT_FILE": str(folder / "account.json"),
+        "CARILLON_FCM_URL": push_provider.ready["url"],
+        "CARILLON_SERVICE_ACCOUNT_FILE": push_provider.ready["account_file"],
     }
     with all_in_one(folder, environment) as running:
         yield running
@@ -139,3 +151,28 @@ async def test_a_reply_that_never_came_and_a_dropped_connection_end_in_a_deliver
         ("dropped", True),
         ("accepted", True),
     ]
+
+
+@pytest.mark.parametrize("trouble", ["busy", "away"])
+async def test_a_push_provider_that_is_busy_or_away_gets_it_again(
+    client: Client, push_provider: Simulator, trouble: str
+) -> None:
+    token = f"{trouble}-{uuid4().hex}"
+    user = await client.register(push_token=token)
+
+    accepted = await client.notify(user["user_id"], await client.publish("push"), "push")
+
+    ended = await client.settled(accepted.data["notification_id"])
+    assert (ended["status"], ended["attempts"]) == ("delivered", 2)
+    received = push_provider.received(f"?to={token}")
+    assert [(entry["verdict"], entry["taken"]) for entry in received] == [("accepted", True), ("refused", False)]
+
+
+async def test_a_dead_token_fails_the_push(client: Client, push_provider: Simulator) -> None:
+    token = f"dead-{uuid4().hex}"
+    user = await client.register(push_token=token)
+
+    accepted = await client.notify(user["user_id"], await client.publish("push"), "push")
+
+    assert (await client.settled(accepted.data["notification_id"]))["status"] == "failed"
+    assert [entry["said"] for entry in push_provider.received(f"?to={token}")] == ["404 UNREGISTERED"]

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from carillon.simulators.actions import GRANT, SCOPES
 from carillon.simulators.domain.rules import Rule
 from carillon.simulators.tool.running import Simulation, build
 from tests.support.http import serving
+from tests.support.waiting import eventually
 
 CONTENT = b"From: <app@example.com>\r\nMessage-ID: <0198c0de-0000-7000-8000-000000000001@app>\r\n\r\nHello\r\n"
 
@@ -102,6 +103,17 @@ async def simulated(kind: Any, *rules: Rule, folder: Path | None = None, **given
         session = await stack.enter_async_context(aiohttp.ClientSession())
         account = json.loads(account_file.read_text()) if kind == "fcm" else {}
         yield Simulated(listening.getsockname()[1], control, session, account)
+
+
+async def left_alone(simulated: Simulated, asked: Coroutine[Any, Any, Any], to: str) -> dict[str, Any]:
+    """What is written down of a message that nobody answers; its client then leaves."""
+    asking = asyncio.create_task(asked)
+    found = await eventually(lambda: simulated.received(f"?to={to}"), within=20, says="it is written down")
+    assert not asking.done()
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    entry: dict[str, Any] = found[0]
+    return entry
 
 
 async def _ended(loops: Sequence[asyncio.Future[None]]) -> None:

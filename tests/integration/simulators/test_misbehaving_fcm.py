@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 
 from carillon.simulators.domain.rules import Rule
-from tests.integration.simulators.misbehaving import simulated
+from tests.integration.simulators.misbehaving import left_alone, simulated
+from tests.support.waiting import eventually
 
 
 async def test_a_push_is_taken_from_the_holder_of_the_account_alone(tmp_path: Path) -> None:
@@ -80,9 +81,7 @@ async def test_silence_is_borne_as_long_as_the_client_likes(tmp_path: Path, when
     async with simulated("fcm", folder=tmp_path) as fcm:
         bearer = await fcm.bearer()
         await fcm.follow({"do": "hang", "when": when})
-        with pytest.raises(TimeoutError):
-            await fcm.push("device", bearer=bearer, seconds=0.5)
-        (entry,) = await fcm.received()
+        entry = await left_alone(fcm, fcm.push("device", bearer=bearer, seconds=60), "device")
 
     assert (entry["verdict"], entry["taken"]) == ("hung", taken)
 
@@ -91,13 +90,29 @@ async def test_a_late_answer_and_one_letter_by_letter_still_come(tmp_path: Path)
     rules = (Rule(do="delay", seconds=0.2, nth=1), Rule(do="drip", seconds=0.2))
     async with simulated("fcm", *rules, folder=tmp_path) as fcm:
         bearer = await fcm.bearer()
-        answers = [(await fcm.push("device", bearer=bearer))[:2] for _ in range(2)]
-        await fcm.follow({"do": "drip", "seconds": 60})
-        with pytest.raises(TimeoutError):
-            await fcm.push("device", bearer=bearer, seconds=0.5)
+        now = asyncio.get_running_loop().time
+        begun = now()
+        answers = [(await fcm.push("device", bearer=bearer))[:2]]
+        late = now()
+        answers += [(await fcm.push("device", bearer=bearer))[:2]]
+        dripped = now()
 
+    assert late - begun > 0.19
+    assert dripped - late > 0.19
     assert [status for status, _ in answers] == [200, 200]
     assert all(said["name"].startswith("projects/") for _, said in answers)
+
+
+async def test_letters_come_one_by_one(tmp_path: Path) -> None:
+    async with simulated("fcm", Rule(do="drip", seconds=60), folder=tmp_path) as fcm:
+        bearer = await fcm.bearer()
+        url = f"http://127.0.0.1:{fcm.port}/v1/projects/{fcm.account['project_id']}/messages:send"
+        body, headers = {"message": {"token": "device"}}, {"Authorization": f"Bearer {bearer}"}
+        async with asyncio.timeout(20), fcm.session.post(url, json=body, headers=headers) as answer:
+            begun = await answer.content.readany()
+
+    assert answer.status == 200
+    assert 0 < len(begun) < int(answer.headers["Content-Length"])
 
 
 @pytest.mark.parametrize(
@@ -129,3 +144,28 @@ async def test_a_body_beyond_the_limit_is_413(tmp_path: Path) -> None:
         url = f"http://127.0.0.1:{fcm.port}/v1/projects/x/messages:send"
         async with fcm.session.post(url, data=io.BytesIO(b"x" * ((1 << 20) + 1))) as answer:
             assert answer.status == 413
+
+
+async def test_only_so_many_wait_at_once_and_who_leaves_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("carillon.simulators.tool.fcm._MOST_AT_ONCE", 60)
+    async with simulated("fcm", folder=tmp_path) as fcm:
+        bearer = await fcm.bearer()
+        await fcm.follow({"do": "hang"})
+        pushes = [asyncio.create_task(fcm.push("device", bearer=bearer, seconds=60)) for _ in range(60)]
+
+        async def all_hang() -> bool:
+            return (await fcm.counts())["hung"] == len(pushes)
+
+        await eventually(all_hang, within=20, says="each is met with silence")
+        await fcm.follow()
+        assert (await fcm.push("device", bearer=bearer))[0] == 503
+        for push in pushes:
+            push.cancel()
+        await asyncio.gather(*pushes, return_exceptions=True)
+
+        async def taken() -> bool:
+            return (await fcm.push("device", bearer=bearer))[0] == 200
+
+        await eventually(taken, within=20, says="there is room again")

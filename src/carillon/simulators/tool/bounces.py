@@ -19,7 +19,7 @@ _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9
 _MOST_WAITING: Final = 100_000
 _TRIES: Final = 5
 _AT_ONCE: Final = 20
-_REFUSED_FROM: Final = 400
+_NOT_DONE_FROM: Final = 300
 _WORD: Final = "550 5.1.1 No such mailbox"
 
 
@@ -86,7 +86,7 @@ class Bounces:
                 _log.warning("bounce_not_told_yet", error=str(error), tried=tried)
                 await asyncio.sleep(max(self._pause * 2**tried, error.retry_after or 0) if tried < _TRIES else 0)
                 continue
-            if answer.status >= _REFUSED_FROM:
+            if answer.status >= _NOT_DONE_FROM:
                 _log.warning("bounce_refused", status=answer.status)
                 break
             self._book.note_bounce(entry, "told")

@@ -25,19 +25,31 @@ _SEND: Final = re.compile(r"/v1/projects/(?P<project>[^/]+)/messages:send")
 _LARGEST_BODY: Final = 1 << 20
 _READING_SECONDS: Final = 30.0
 _LEAVING_SECONDS: Final = 2.0
+_MOST_AT_ONCE: Final = 1_000
+_TOO_MANY: Final = Refusal(503, "UNAVAILABLE", "Too many requests at once.", "UNAVAILABLE")
 _NOT_FOUND: Final = Refusal(404, "NOT_FOUND", "Requested entity was not found.")
 _TOO_LARGE: Final = Refusal(413, "INVALID_ARGUMENT", "Request payload size exceeds the limit.")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Provider:
     """Answers one request; a deliberate end of the connection is an answer as well."""
 
     book: Book
     project: str
     tokens: AccessTokens
+    in_hand: int = 0
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self.in_hand >= _MOST_AT_ONCE:
+            return _refused(_TOO_MANY)
+        self.in_hand += 1
+        try:
+            return await self._answer(request)
+        finally:
+            self.in_hand -= 1
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             async with asyncio.timeout(_READING_SECONDS):
                 body = await request.read()
@@ -114,7 +126,7 @@ async def fcm_server(
     book: Book, listening: socket.socket, *, project: str, tokens: AccessTokens
 ) -> AsyncIterator[None]:
     """Serve until left; then connections still open are closed."""
-    server = web.Server(Provider(book, project, tokens), access_log=None)
+    server = web.Server(Provider(book, project, tokens), access_log=None, handler_cancellation=True)
     running = await asyncio.get_running_loop().create_server(server, sock=listening)
     try:
         yield

@@ -107,14 +107,14 @@ class Session:
         self._enter("unfinished", taken=False)
 
     async def _ehlo(self, _rest: bytes) -> None:
-        self._mail = None
+        self.leave()
         extensions = ("PIPELINING", f"SIZE {self._max_bytes}", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8")
         lines = ["carillon-simulator", *extensions, "AUTH PLAIN"]
         text = "".join(f"250-{line}\r\n" for line in lines[:-1]) + f"250 {lines[-1]}"
         await self._say(text)
 
     async def _helo(self, _rest: bytes) -> None:
-        self._mail = None
+        self.leave()
         await self._say("250 carillon-simulator")
 
     async def _from(self, rest: bytes) -> None:
@@ -154,8 +154,11 @@ class Session:
         await self._say("250 2.1.5 OK")
 
     async def _data(self, _rest: bytes) -> None:
-        if self._mail is None or not self._mail.recipients:
-            await self._mistake("503 5.5.1 No valid recipients")
+        if self._mail is None:
+            await self._mistake("503 5.5.1 MAIL first")
+            return
+        if not self._mail.recipients:  # no mistake of a client that sends its commands at once
+            await self._say("503 5.5.1 No valid recipients")
             return
         dropped = self._mail.first("drop", "during")
         await self._say("354 End with <CRLF>.<CRLF>")
