@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -208,3 +209,13 @@ async def test_while_too_much_waits_only_the_new_ones_of_the_bulk_lane_are_refus
 
     assert (report.accepted, report.replayed, report.refused) == (2, 1, 1)
     assert report.results[0].error == "too_much_waits"
+
+
+async def test_times_are_judged_item_by_item(stand: Stand) -> None:
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    late, later = stand.body(expires_at="2020-01-31T12:00:00Z"), stand.body(send_at=tomorrow)
+
+    report = await stand.accept(late, later)
+
+    assert [result.error for result in report.results] == ["validation_failed", msgspec.UNSET]
+    assert report.accepted == 1
