@@ -35,9 +35,14 @@ async def read_content(
 
     Only CRLF, dot, CRLF ends it: a lone line feed never does, so that nobody smuggles a second mail.
     """
+    async with asyncio.timeout(seconds):  # for all of it: one for each line costs more than the line
+        return await _content(reader, max_bytes, stop_after)
+
+
+async def _content(reader: asyncio.StreamReader, max_bytes: int, stop_after: int | None) -> bytes | None:
     content, last = bytearray(), b"\r\n"
     while stop_after is None or len(content) < stop_after:
-        piece = await _piece(reader, seconds)
+        piece = await _piece(reader)
         if piece is None:
             return None
         begins, last = last == b"\r\n", (last + piece)[-2:]
@@ -49,15 +54,14 @@ async def read_content(
     return None
 
 
-async def _piece(reader: asyncio.StreamReader, seconds: float) -> bytes | None:
+async def _piece(reader: asyncio.StreamReader) -> bytes | None:
     """A line, or as much of a long one as has come."""
-    async with asyncio.timeout(seconds):
-        try:
-            return await reader.readuntil(b"\n")
-        except asyncio.LimitOverrunError as error:
-            return await reader.readexactly(max(1, error.consumed))
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return None
+    try:
+        return await reader.readuntil(b"\n")
+    except asyncio.LimitOverrunError as error:
+        return await reader.readexactly(max(1, error.consumed))
+    except (asyncio.IncompleteReadError, ConnectionError):
+        return None
 
 
 def address_of(rest: bytes, word: bytes) -> str | None:
