@@ -1,5 +1,6 @@
 """`failed.queue` is drained into a table: everything is kept once, and nobody's notification stays pending for ever."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,7 @@ from carillon.contracts.channels import STATUS_QUEUE
 from carillon.contracts.dead_letters import CAUSE_HEADER
 from carillon.gateway.dead_letter_consumer import dead_letters_handler
 from carillon.gateway.store.dead_letters import DeadLetters
-from carillon.gateway.store.erasures import Erasures
+from carillon.gateway.store.erasures import TOMBSTONES, Erasures
 from carillon.gateway.store.reports import Reports
 from carillon.kit.broker.port import Delivery, Done, Message, RetryAfter
 from carillon.kit.database import open_database
@@ -221,6 +222,29 @@ async def test_who_is_erased_is_erased_from_dead_letters_too_those_that_wait_sti
     assert await house.count(f"{personal} AND user_id = '{bob}'") == 1
     told = await replay(house, template_code="welcome")
     assert told["replayed"] == 1, "Bob's"
+
+
+async def test_a_letter_that_is_being_kept_while_its_user_is_erased_is_waited_for_and_scrubbed(house: House) -> None:
+    ada = house.around.contacts.add()
+    await dead(house, user_id=ada)
+    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    personal = f"dead_letters WHERE body IS NOT NULL AND user_id = '{ada}'"
+
+    async with open_database(house.around.dsn, name="test") as database:
+        async with database.transaction() as keeping:
+            await keeping.execute("SELECT pg_advisory_xact_lock_shared($1)", TOMBSTONES)
+            scrubbing = asyncio.ensure_future(Erasures(database).scrub(ada, bite=500))
+
+            async def waits() -> bool:
+                return bool(await house.sql.fetchval(waiting))
+
+            await eventually(waits, says="the erasure waits for who keeps a letter")
+            assert await house.count(personal) == 1
+            await keeping.execute("UPDATE gateway.dead_letters SET body = 'written late' WHERE user_id = $1", ada)
+        async with asyncio.timeout(20):
+            await scrubbing
+
+    assert await house.count(personal) == 0
 
 
 @pytest.mark.parametrize("token", ["", "nobody"])
