@@ -98,6 +98,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     template_code: str
     category: str | None
     priority: int
+    expires_at: datetime | None = None
 
 
 class Requeue(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,7 +174,7 @@ def report_of(letter: Letter) -> DeliveryReported | None:
     )
 
 
-def stays_dead(letter: Candidate, standing: Standing | None) -> str | None:
+def stays_dead(letter: Candidate, standing: Standing | None, now: datetime) -> str | None:
     """Why it is not sent again, as far as the gateway's own tables tell; None where nothing speaks against it."""
     if standing is None or letter.user_id != standing.user_id:
         return "no_notification"
@@ -181,6 +182,8 @@ def stays_dead(letter: Candidate, standing: Standing | None) -> str | None:
         return standing.status
     if letter.generation != standing.generation:
         return "superseded"
+    if standing.expires_at is not None and standing.expires_at <= now:
+        return "expired"
     if not letter.has_body:
         return "erased"
     return OUTCOME_UNKNOWN if letter.cause == OUTCOME_UNKNOWN else None
@@ -188,7 +191,7 @@ def stays_dead(letter: Candidate, standing: Standing | None) -> str | None:
 
 def renewed(body: bytes, generation: int, now: datetime) -> bytes:
     """The same request under another generation. Its age counts from now, or it would be given up at once."""
-    return _encode({**_raw.decode(body), "generation": generation, "accepted_at": now})
+    return _encode({**_raw.decode(body), "generation": generation, "accepted_at": now, "send_at": None})
 
 
 def bounded(moment: datetime | None) -> datetime | None:

@@ -22,8 +22,8 @@ from tests.unit.gateway.reports import delivered, encoded
 
 
 async def test_what_is_replayed_is_pending_again_under_another_generation_and_reaches_its_queue(house: House) -> None:
-    began = datetime.now(UTC)
     key = await dead(house, priority=9, metadata={"order": 7})
+    began = datetime.now(UTC)
     asked = {"cause": "recipient_refused", "template_code": "welcome", "notification_type": "email"}
 
     rehearsed = await replay(house, **asked, dry_run=True)
@@ -83,6 +83,7 @@ async def test_what_has_changed_since_stays_as_it_is_and_is_counted_by_its_reaso
         "not_allowed": await dead(house, user_id=unwilling),
         "template_not_found": await dead(house, template_code="withdrawn"),
         "outcome_unknown": await dead(house, "outcome_unknown", user_id=elsewhere),
+        "expired": await dead(house),
     }
     await house.sql.execute("DELETE FROM gateway.notifications WHERE id = $1", keys["no_notification"])
     async with house.loop("recorder"):
@@ -93,13 +94,14 @@ async def test_what_has_changed_since_stays_as_it_is_and_is_counted_by_its_reaso
 
         await eventually(is_delivered)
     await house.sql.execute("UPDATE gateway.notifications SET generation = 1 WHERE id = $1", keys["superseded"])
+    await house.sql.execute("UPDATE gateway.notifications SET expires_at = now() WHERE id = $1", keys["expired"])
     del people.people[gone]
     people.people[unwilling] = contact(unwilling, decision=OPTED_OUT)
     house.around.templates.published_now.pop(("withdrawn", "email", "en"))
 
     for dry_run in (True, False):
         told = await replay(house, died_from="2026-01-01T00:00:00Z", dry_run=dry_run)
-        assert (told["matched"], told["replayed"]) == (7, 0)
+        assert (told["matched"], told["replayed"]) == (8, 0)
         assert told["skipped"] == dict.fromkeys(keys, 1)
     assert await house.count("outbox") == 0
 

@@ -95,14 +95,17 @@ def test_what_nobody_reported_is_told_as_any_report_and_no_higher() -> None:
 
 
 def test_a_message_that_is_sent_again_differs_in_its_generation_and_its_age_alone() -> None:
-    request = World().request(variables={"big": 10**30, "name": "Ada"})
+    request = World().request(variables={"big": 10**30, "name": "Ada"}, send_at=NOW - timedelta(days=2))
     body = {**msgspec.json.decode(msgspec.json.encode(request)), "invented_later": [1]}
 
     again = renewed(msgspec.json.encode(body), 4, NOW)
 
     assert b'"invented_later":[1]' in again
     assert msgspec.json.decode(again, type=DeliveryRequested) == msgspec.structs.replace(
-        msgspec.json.decode(msgspec.json.encode(request), type=DeliveryRequested), generation=4, accepted_at=NOW
+        msgspec.json.decode(msgspec.json.encode(request), type=DeliveryRequested),
+        generation=4,
+        accepted_at=NOW,
+        send_at=None,
     )
 
 
@@ -115,12 +118,14 @@ def test_a_message_that_is_sent_again_differs_in_its_generation_and_its_age_alon
         (candidate(), standing(status="delivered"), "delivered"),
         (candidate(), standing(status="pending", generation=1), "pending"),
         (candidate(), standing(generation=1), "superseded"),
+        (candidate(), standing(expires_at=NOW), "expired"),
+        (candidate(), standing(expires_at=NOW + timedelta(seconds=1)), None),
         (candidate(has_body=False), standing(), "erased"),
         (candidate(cause="outcome_unknown"), standing(), "outcome_unknown"),
     ],
 )
 def test_what_speaks_against_sending_again(dead: Candidate, there: Standing | None, why: str | None) -> None:
-    assert stays_dead(dead, there) == why
+    assert stays_dead(dead, there, NOW) == why
 
 
 @given(st.datetimes(timezones=st.sampled_from([UTC, None]), allow_imaginary=False))

@@ -112,7 +112,7 @@ async def _piece(
 
 async def _hindered(letter: Candidate, standing: Standing | None, replaying: Replaying) -> str | None:
     """Why it is not sent again; None where nothing speaks against it, by tables, preferences and templates."""
-    reason = stays_dead(letter, standing)
+    reason = stays_dead(letter, standing, datetime.now(UTC))
     if reason is not None or standing is None:
         return reason
     template, contact = await _looked_up(standing, replaying.neighbours)

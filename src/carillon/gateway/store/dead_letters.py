@@ -61,7 +61,8 @@ FROM gateway.dead_letters d WHERE d.id > $2 AND {conditions} ORDER BY d.id LIMIT
 """
 
 _STANDINGS = """
-SELECT n.id AS notification_id, n.status, n.generation, n.user_id, n.channel, n.template_code, n.category, n.priority
+SELECT n.id AS notification_id, n.status, n.generation, n.user_id, n.channel, n.template_code, n.category, n.priority,
+    n.expires_at
 FROM gateway.notifications n WHERE n.id = ANY($1::uuid[])
 """
 
