@@ -34,8 +34,8 @@ class DeliveryRequested(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def due_at(self) -> datetime:
-        """Since when it is to be sent."""
-        return self.send_at or self.accepted_at
+        """Since when it is to be sent; what is queued anew counts as accepted anew."""
+        return self.accepted_at if self.send_at is None else max(self.send_at, self.accepted_at)
 
 
 StepKind = Literal[
