@@ -23,6 +23,7 @@ class Person:
     user_id: str
 
 
+@pytest.mark.timeout(360)  # some 400 logins, each with its hash of a password
 async def test_every_route_lets_in_whom_it_says_and_nobody_else(platform: Platform, client: Client) -> None:
     roles = (await client.call("GET", f"{platform.users}/api/v1/roles", token=client.admin)).data
     held = {role["name"]: role["permissions"] for role in roles}
