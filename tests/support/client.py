@@ -125,14 +125,6 @@ class Client:
         await eventually(ended, within=within, every=0.05, says=f"{notification_id} ends")
         return last
 
-    async def waiting_in(self, queue: str) -> float:
-        """How many messages the gateway's metrics last saw waiting in a queue."""
-        async with self.session.get(f"{self.platform.gateway}/metrics") as answer:
-            for line in (await answer.text()).splitlines():
-                if line.startswith("carillon_queue_ready{") and f'queue="{queue}"' in line:
-                    return float(line.rpartition(" ")[2])
-        return 0
-
     async def kinds(self, notification_id: str) -> list[str]:
         """The kinds of the timeline's steps, in order."""
         return [step["kind"] for step in (await self.notification(notification_id, "/timeline"))["steps"]]
