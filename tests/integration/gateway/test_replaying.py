@@ -168,17 +168,18 @@ async def test_a_call_looks_at_a_thousand_and_tells_how_to_go_on(house: House) -
     assert first["skipped"] == {"no_notification": 1_000}
 
 
+SOMEBODY = "01a1d1a0-0000-7000-8000-000000000001"
 BAD: list[tuple[dict[str, Any], str]] = [
     ({}, "cause"),
     ({"dry_run": True}, "cause"),
-    ({"after": str(uuid4())}, "cause"),
+    ({"after": SOMEBODY}, "cause"),
     ({"cause": "X"}, "cause"),
     ({"cause": "a\n"}, "cause"),
     ({"cause": "a\u0000"}, "cause"),
     ({"cause": "'; DROP TABLE x"}, "cause"),
     ({"ids": []}, "ids"),
     ({"ids": ["7"]}, "ids"),
-    ({"ids": [str(uuid4())] * 1_001}, "ids"),
+    ({"ids": [SOMEBODY] * 1_001}, "ids"),
     ({"template_code": "\u202e"}, "template_code"),
     ({"notification_type": "pigeon"}, "notification_type"),
     ({"died_from": 7}, "died_from"),
@@ -188,7 +189,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("body", "field"), BAD, ids=str)
+@pytest.mark.parametrize(("body", "field"), BAD)
 async def test_a_replay_that_breaks_a_rule_is_told_which(house: House, body: dict[str, Any], field: str) -> None:
     answer = await house.call("POST", "/dead_letters/replay", token=operator(house), json=body)
 
