@@ -32,7 +32,8 @@ ONE_A_MINUTE = {
 DEEP = {"administrator": ("examples,coverage,fuzzing,stateful", 150)}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_every_bound_of_every_operation_is_kept(platform: Platform, callers: Mapping[str, str], folder: Path) -> None:
     """Just inside and outside of each constraint; those of a person's name take half a minute: only in the deep run."""
     ask(platform.gateway, folder, token=callers["administrator"], phases="coverage", without=[*ALIASES, *NAMING])
