@@ -14,13 +14,12 @@ from carillon.gateway.dead_letters import LettersWanted
 from carillon.kit.http.access import ApiRequest
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.moments import Moment, moment
+from carillon.kit.http.paging import Page, PageSize
 from carillon.kit.http.routing import endpoint
 
 READ = "notifications:read"
 REPLAY = "notifications:replay"
 _TAG = "dead letters"
-_Page = Annotated[int, QueryParameter(ge=1, le=1_000_000)]
-_Limit = Annotated[int, QueryParameter(ge=1, le=100)]
 _Code = Annotated[str | None, QueryParameter(pattern=r"^[a-z0-9_.\-]{1,100}(?!\n)$")]
 
 
@@ -53,8 +52,8 @@ def _mortuary(request: ApiRequest) -> Mortuary:
 )
 async def show_groups(
     request: ApiRequest,
-    page: _Page = 1,
-    limit: _Limit = 20,
+    page: Page = 1,
+    limit: PageSize = 20,
     notification_type: FromQuery[Channel | None] = None,
     template_code: _Code = None,
     died_from: Moment = None,
@@ -79,8 +78,8 @@ async def show_groups(
 )
 async def show_letters(
     request: ApiRequest,
-    page: _Page = 1,
-    limit: _Limit = 20,
+    page: Page = 1,
+    limit: PageSize = 20,
     cause: Annotated[str | None, QueryParameter(pattern=CAUSE)] = None,
     notification_type: FromQuery[Channel | None] = None,
     template_code: _Code = None,

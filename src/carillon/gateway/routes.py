@@ -39,6 +39,7 @@ from carillon.kit.http.answer import Answer
 from carillon.kit.http.bodies import reading
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.moments import Moment, moment
+from carillon.kit.http.paging import Page, PageSize
 from carillon.kit.http.routing import endpoint
 from carillon.kit.telemetry import correlation
 
@@ -196,8 +197,8 @@ async def show_explanation(request: ApiRequest, notification_id: FromPath[UUID])
 )
 async def show_all(
     request: ApiRequest,
-    page: Annotated[int, QueryParameter(ge=1, le=1_000_000)] = 1,
-    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
+    page: Page = 1,
+    limit: PageSize = 20,
     user_id: FromQuery[UUID | None] = None,
     status: FromQuery[Status | None] = None,
     notification_type: FromQuery[Channel | None] = None,

@@ -13,6 +13,7 @@ from litestar.params import FromPath, QueryParameter
 from carillon.kit.errors import Forbidden, NotFound
 from carillon.kit.http.access import ANYONE, ApiRequest
 from carillon.kit.http.envelope import Envelope, page_of
+from carillon.kit.http.paging import Page, PageSize
 from carillon.kit.http.routing import endpoint
 from carillon.simulators.actions import Captured, KeptMail, KeptPush
 from carillon.simulators.domain.mail import read_mail
@@ -22,8 +23,6 @@ from carillon.simulators.page import HEADERS, PER_PAGE, list_page, mail_page
 _TAG = "mailbox"
 _NO_NUL = r"\A[^\x00]*\Z"
 
-Page = Annotated[int, QueryParameter(ge=1, le=1_000_000)]
-Limit = Annotated[int, QueryParameter(ge=1, le=100)]
 Recipient = Annotated[str | None, QueryParameter(pattern=_NO_NUL, max_length=1_000, description="Exact, in any case")]
 DeviceToken = Annotated[str | None, QueryParameter(pattern=_NO_NUL, max_length=4_096, description="Exact")]
 
@@ -80,7 +79,7 @@ def _store(request: ApiRequest) -> Captured:
     prefix="",
 )
 async def list_mails(
-    request: ApiRequest, to: Recipient = None, page: Page = 1, limit: Limit = 20
+    request: ApiRequest, to: Recipient = None, page: Page = 1, limit: PageSize = 20
 ) -> Envelope[list[CapturedMail]]:
     found, total = await _store(request).mails(to, limit=limit, offset=(page - 1) * limit)
     return page_of([_mail(kept) for kept in found], total=total, limit=limit, page=page)  # type: ignore[return-value]
@@ -103,7 +102,7 @@ async def empty(request: ApiRequest) -> Envelope[dict[str, int]]:
     prefix="",
 )
 async def list_pushes(
-    request: ApiRequest, token: DeviceToken = None, page: Page = 1, limit: Limit = 20
+    request: ApiRequest, token: DeviceToken = None, page: Page = 1, limit: PageSize = 20
 ) -> Envelope[list[CapturedPush]]:
     found, total = await _store(request).pushes(token, limit=limit, offset=(page - 1) * limit)
     return page_of([_push(kept) for kept in found], total=total, limit=limit, page=page)  # type: ignore[return-value]

@@ -27,6 +27,7 @@ from carillon.contracts.templates import (
 from carillon.kit.errors import Forbidden
 from carillon.kit.http.access import ApiRequest
 from carillon.kit.http.envelope import Envelope, page_of
+from carillon.kit.http.paging import Page, PageSize
 from carillon.kit.http.routing import endpoint
 from carillon.templates import actions
 from carillon.templates.account import CODES
@@ -40,8 +41,6 @@ _VERSION: Final = "/templates/{code:str}/versions/{number:int}"
 
 Code = Annotated[str, PathParameter(pattern=r"\A[^\x00]*\Z", max_length=200)]
 Number = Annotated[int, PathParameter(ge=1, le=LARGEST_NUMBER)]
-Page = Annotated[int, QueryParameter(ge=1, le=1_000_000)]
-Limit = Annotated[int, QueryParameter(ge=1, le=100)]
 InCategory = Annotated[str | None, QueryParameter(pattern=CATEGORY)]
 InLanguage = Annotated[str | None, QueryParameter(pattern=LANGUAGE, description="BCP 47, e.g. `pt-BR`")]
 ExactLanguage = Annotated[str, QueryParameter(pattern=LANGUAGE, description="BCP 47; nothing falls back here")]
@@ -84,7 +83,7 @@ async def list_templates(
     category: InCategory = None,
     published: FromQuery[bool | None] = None,
     page: Page = 1,
-    limit: Limit = 20,
+    limit: PageSize = 20,
 ) -> Envelope[list[Template]]:
     filters = Filters(channel, category, published)
     found, total = await _room(request).store.templates(filters, limit=limit, offset=(page - 1) * limit)
@@ -131,7 +130,7 @@ async def list_versions(
     channel: FromQuery[Channel | None] = None,
     language: InLanguage = None,
     page: Page = 1,
-    limit: Limit = 20,
+    limit: PageSize = 20,
 ) -> Envelope[list[TemplateVersion]]:
     found, total = await actions.versions(_room(request).store, code, channel, language, limit=limit, page=page)
     return page_of(found, total=total, limit=limit, page=page)  # type: ignore[return-value]

@@ -25,7 +25,9 @@ T = TypeVar("T")
 DEEPEST: Final = 10_000
 """Rows that numbered pages reach, and to which a total is exact."""
 
+Page: TypeAlias = Annotated[int, QueryParameter(ge=1, le=1_000_000)]
 PageNumber: TypeAlias = Annotated[int | None, QueryParameter(ge=1, le=1_000_000)]
+"""Of a list that has cursors too."""
 PageSize: TypeAlias = Annotated[int, QueryParameter(ge=1, le=100)]
 Cursor: TypeAlias = Annotated[
     str | None,

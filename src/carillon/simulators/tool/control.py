@@ -14,6 +14,7 @@ from msgspec import Meta
 from carillon.kit.errors import Forbidden, NotFound, invalid
 from carillon.kit.http.access import ANYONE, ApiRequest
 from carillon.kit.http.envelope import Envelope, page_of
+from carillon.kit.http.paging import Page
 from carillon.kit.http.routing import endpoint
 from carillon.simulators.domain.mail import clean
 from carillon.simulators.domain.rules import MOST_RULES, Kind, Rule
@@ -24,7 +25,6 @@ from carillon.simulators.tool.bounces import Bounces
 
 _TAG = "simulator"
 
-Page = Annotated[int, QueryParameter(ge=1, le=1_000_000)]
 Limit = Annotated[int, QueryParameter(ge=1, le=1_000)]
 Recipient = Annotated[str | None, QueryParameter(max_length=4_096, description="Address or token, in any case")]
 

@@ -13,6 +13,7 @@ from carillon.kit.http.access import ApiRequest
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.idempotency import REPLAYED, IdempotencyKey
+from carillon.kit.http.paging import Page, PageSize
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.minting import (
     MOST_TOKENS,
@@ -28,7 +29,7 @@ from carillon.users.errors import UnknownApplication
 from carillon.users.routes.once import once_of
 from carillon.users.routes.resources import TAG, resources
 from carillon.users.routes.roles import PermissionNamed
-from carillon.users.routes.tokens import Days, Limit, Page, TokenMade, TokenName, minter, shown
+from carillon.users.routes.tokens import Days, TokenMade, TokenName, minter, shown
 
 READ_APPLICATIONS = "applications:read"
 WRITE_APPLICATIONS = "applications:write"
@@ -71,7 +72,9 @@ class ApplicationSeen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @endpoint("GET", "/applications", needs=READ_APPLICATIONS, says="Applications, the newest first", tag=TAG, strict=True)
-async def list_applications(request: ApiRequest, page: Page = 1, limit: Limit = 20) -> Envelope[Sequence[Application]]:
+async def list_applications(
+    request: ApiRequest, page: Page = 1, limit: PageSize = 20
+) -> Envelope[Sequence[Application]]:
     found, total = await resources(request).stores.applications.page(limit=limit, offset=(page - 1) * limit)
     return page_of(found, total=total, limit=limit, page=page)
 

@@ -13,11 +13,11 @@ from carillon.contracts.users import LONGEST_TOKEN
 from carillon.kit.http.access import ANYONE, LOGGED_IN, ApiRequest
 from carillon.kit.http.answer import NO_STORE
 from carillon.kit.http.envelope import Envelope, page_of
+from carillon.kit.http.paging import Page, PageSize
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.renewing import Opening, Scope, SignedIn, end_session, log_out, refresh
 from carillon.users.domain.tokens import Client, Session
 from carillon.users.routes.resources import TAG, Resources, client_address, counted, own_session, resources
-from carillon.users.routes.tokens import Limit, Page
 
 
 class AccessGranted(msgspec.Struct, frozen=True):
@@ -82,7 +82,7 @@ async def log_out_here(request: ApiRequest, data: JSONBody[Logout]) -> Envelope[
 async def list_sessions(
     request: ApiRequest,
     page: Page = 1,
-    limit: Limit = 20,
+    limit: PageSize = 20,
 ) -> Envelope[Sequence[Session]]:
     found, total = await resources(request).stores.sessions.sessions(
         request.auth.caller_id, current=own_session(request), limit=limit, offset=(page - 1) * limit

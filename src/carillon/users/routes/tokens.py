@@ -6,13 +6,14 @@ from typing import Annotated, Any, ClassVar
 from uuid import UUID
 
 import msgspec
-from litestar.params import FromPath, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
 from carillon.kit.http.access import LOGGED_IN, ApiRequest
 from carillon.kit.http.answer import NO_STORE, Answer
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.idempotency import REPLAYED, IdempotencyKey
+from carillon.kit.http.paging import Page, PageSize
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions.minting import Minted, Minter, Wish, mint_own, revoke_token
 from carillon.users.domain.idempotency import Once
@@ -26,8 +27,6 @@ TokenName = Annotated[
     str, Meta(min_length=1, max_length=100, pattern=ONE_LINE, description="One line", examples=["reporting"])
 ]
 Days = Annotated[int, Meta(ge=1, le=366, examples=[90])]
-Page = Annotated[int, QueryParameter(ge=1, le=1_000_000)]
-Limit = Annotated[int, QueryParameter(ge=1, le=100)]
 
 
 class TokenWanted(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,7 +64,7 @@ async def make_token(
 
 
 @endpoint("GET", "/auth/tokens", needs=LOGGED_IN, says="One's own tokens, the newest first", tag=TAG, strict=True)
-async def list_tokens(request: ApiRequest, page: Page = 1, limit: Limit = 20) -> Envelope[Sequence[OpaqueSeen]]:
+async def list_tokens(request: ApiRequest, page: Page = 1, limit: PageSize = 20) -> Envelope[Sequence[OpaqueSeen]]:
     found, total = await resources(request).stores.opaque_tokens.tokens(
         owner="user", owner_id=request.auth.caller_id, limit=limit, offset=(page - 1) * limit
     )
