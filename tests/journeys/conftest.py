@@ -1,8 +1,6 @@
 """The same journeys on both ways to run Carillon: one process on PostgreSQL, five processes on RabbitMQ."""
 
-import contextlib
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -10,6 +8,7 @@ from tests.fakes.fcm import FakeFcm, fake_fcm
 from tests.fakes.smtp import FakeSmtp, fake_smtp
 from tests.support.client import Client, connected
 from tests.support.platform import Platform, all_in_one, five_processes, towards
+from tests.support.servers import PostgresServer, RabbitServer
 
 
 @pytest.fixture(scope="session")
@@ -24,19 +23,32 @@ def fcm() -> Iterator[FakeFcm]:
         yield server
 
 
-@pytest.fixture(scope="session", params=["one process on PostgreSQL", "five processes on RabbitMQ"])
-def platform(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, smtp: FakeSmtp, fcm: FakeFcm
+@pytest.fixture(scope="session")
+def one_process(tmp_path_factory: pytest.TempPathFactory, smtp: FakeSmtp, fcm: FakeFcm) -> Iterator[Platform]:
+    folder = tmp_path_factory.mktemp("together")
+    with all_in_one(folder, towards(smtp, fcm, folder)) as platform:
+        yield platform
+
+
+@pytest.fixture(scope="session")
+def processes_apart(
+    tmp_path_factory: pytest.TempPathFactory,
+    smtp: FakeSmtp,
+    fcm: FakeFcm,
+    postgres_server: PostgresServer,
+    rabbitmq_server: RabbitServer,
 ) -> Iterator[Platform]:
-    folder: Path = tmp_path_factory.mktemp("carillon")
-    environment = towards(smtp, fcm, folder)
-    with contextlib.ExitStack() as stack:
-        if request.param.startswith("one"):
-            yield stack.enter_context(all_in_one(folder, environment))
-        else:
-            postgres = request.getfixturevalue("postgres_server")
-            rabbitmq = request.getfixturevalue("rabbitmq_server")
-            yield stack.enter_context(five_processes(folder, environment, postgres, rabbitmq))
+    folder = tmp_path_factory.mktemp("apart")
+    with five_processes(folder, towards(smtp, fcm, folder), postgres_server, rabbitmq_server) as platform:
+        yield platform
+
+
+@pytest.fixture(params=["one process on PostgreSQL", "five processes on RabbitMQ"])
+def platform(request: pytest.FixtureRequest) -> Platform:
+    """Both stay for the session: a parameter of the session's own would start them anew for every file."""
+    name = "one_process" if request.param.startswith("one") else "processes_apart"
+    platform: Platform = request.getfixturevalue(name)
+    return platform
 
 
 @pytest.fixture
