@@ -1,5 +1,6 @@
 """Three causes of death: told apart, looked at, taken away, and replayed; nobody gets anything twice."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -72,7 +73,9 @@ async def three_deaths(client: Client, smtp: FakeSmtp, mark: str) -> Dead:
     answers = {rf"gone-{mark}-.*": "550 5.1.1 no such mailbox", rf"busy-{mark}-.*": "451 4.7.1 try later"}
     smtp.answers.update(answers)
 
-    keys = {user["email"]: await died(client, user["user_id"], code) for user in (*refused, *busy)}
+    dying = [*refused, *busy]
+    found = await asyncio.gather(*(died(client, user["user_id"], code) for user in dying))
+    keys = {user["email"]: key for user, key in zip(dying, found, strict=True)}
     nameless = await died(client, fine["user_id"], incomplete)
     for pattern in answers:
         del smtp.answers[pattern]
