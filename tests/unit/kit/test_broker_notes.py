@@ -1,11 +1,10 @@
 """What the broker writes into headers, and how RabbitMQ's own burials read."""
 
 from datetime import UTC, datetime, timedelta, timezone
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
 import pytest
-from aiormq.abc import AbstractChannel, DeliveredMessage
 from pamqp import commands as spec
 from pamqp.header import ContentHeader
 
@@ -18,19 +17,16 @@ from carillon.kit.broker.port import (
     SOURCE_QUEUE_HEADER,
     Topology,
 )
-from carillon.kit.broker.rabbitmq import wire
+from carillon.kit.broker.rabbitmq import frames, wire
 
 TOPOLOGY = Topology("direct", ("email.queue",), "failed.queue", "retry", (5.0,), "events")
 MOMENT = datetime(2026, 3, 1, 12, 0, 0, 123_456, tzinfo=UTC)
 ID = UUID("01890a5d-ac96-774b-bcce-b302099a8057")
 
 
-def delivered(queue_headers: dict[str, Any], *, message_id: str | None = str(ID)) -> DeliveredMessage:
+def delivered(queue_headers: dict[str, Any], *, message_id: str | None = str(ID)) -> wire.Arrived:
     properties = spec.Basic.Properties(headers=queue_headers, message_id=message_id, timestamp=MOMENT)
-    frame = spec.Basic.Deliver("tag", 1, False, "", "email.queue")
-    return DeliveredMessage(
-        delivery=frame, header=ContentHeader(properties=properties), body=b"", channel=cast(AbstractChannel, None)
-    )
+    return wire.Arrived(1, False, frames.properties_of(ContentHeader(properties=properties).marshal()), b"")
 
 
 def death(queue: str, reason: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 import structlog
 from aiormq.abc import DeliveredMessage
 from aiormq.channel import Channel
-from pamqp import commands as spec
 
 from carillon.kit.broker.batches import BackOff
 from carillon.kit.broker.events import EventQueue
@@ -26,10 +25,9 @@ from carillon.kit.broker.port import (
     Topology,
     Tuning,
 )
-from carillon.kit.broker.rabbitmq import wire
 from carillon.kit.broker.rabbitmq.consuming import Consumer
 from carillon.kit.broker.rabbitmq.link import CLOSE_TIMEOUT, TROUBLE, Link, Session
-from carillon.kit.broker.rabbitmq.publishing import NO_QUEUE, Parcel, Publisher
+from carillon.kit.broker.rabbitmq.publishing import NO_QUEUE, Parcel
 
 log = structlog.get_logger(__name__)
 
@@ -41,7 +39,6 @@ class RabbitBroker:
         self._link = link
         self._topology = topology
         self._tuning = tuning
-        self._publisher = Publisher()
         self._consumers: set[Consumer] = set()
 
     async def publish(self, messages: Sequence[Message]) -> None:
@@ -54,11 +51,13 @@ class RabbitBroker:
                 self._topology.exchange,
                 message.queue,
                 message.body,
-                wire.properties(message.headers, message.message_id, now),
+                message.headers,
+                message.message_id,
+                now,
             )
             for message in messages
         ]
-        failures = await self._publisher.publish(session.publishing, parcels, within=self._tuning.publish_timeout)
+        failures = await session.publisher.publish(parcels, within=self._tuning.publish_timeout)
         if failures:
             failed = [messages[position] for position in sorted(failures)]
             self._declare_what_is_missing(session, failed, failures.values())
@@ -79,7 +78,6 @@ class RabbitBroker:
             size=size,
             in_flight=in_flight,
             link=self._link,
-            publisher=self._publisher,
             topology=self._topology,
             tuning=self._tuning,
         )
@@ -91,9 +89,8 @@ class RabbitBroker:
 
     async def announce(self, topic: str, body: bytes) -> None:
         session = await self._session()
-        properties = spec.Basic.Properties(delivery_mode=wire.TRANSIENT)
-        parcel = Parcel(self._topology.topics_exchange, topic, body, properties, mandatory=False)
-        failures = await self._publisher.publish(session.publishing, [parcel], within=self._tuning.publish_timeout)
+        parcel = Parcel(self._topology.topics_exchange, topic, body)
+        failures = await session.publisher.publish([parcel], within=self._tuning.publish_timeout)
         if failures:
             raise BrokerUnavailable(f"the announcement was not handed over: {failures[0]}")
 

@@ -5,13 +5,16 @@ from collections import deque
 from contextlib import suppress
 
 import structlog
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.abc import DeliveredMessage
+from aiormq.channel import Channel
 
 from carillon.kit.broker.batches import BackOff, Batches, asked_to_stop
 from carillon.kit.broker.port import Handler, Topology, Tuning
+from carillon.kit.broker.rabbitmq import frames
 from carillon.kit.broker.rabbitmq.link import CLOSE_TIMEOUT, TROUBLE, Link, Session
-from carillon.kit.broker.rabbitmq.publishing import Publisher
 from carillon.kit.broker.rabbitmq.settling import Hand
+from carillon.kit.broker.rabbitmq.tap import Contents
+from carillon.kit.broker.rabbitmq.wire import Arrived
 
 log = structlog.get_logger(__name__)
 
@@ -32,7 +35,6 @@ class Consumer:
         size: int,
         in_flight: int,
         link: Link,
-        publisher: Publisher,
         topology: Topology,
         tuning: Tuning,
     ) -> None:
@@ -41,7 +43,6 @@ class Consumer:
         self._size = size
         self._prefetch = min(size * in_flight, LARGEST_PREFETCH)
         self._link = link
-        self._publisher = publisher
         self._topology = topology
         self._tuning = tuning
         self._batches = Batches(queue, limit=in_flight, drain_timeout=tuning.drain_timeout)
@@ -69,16 +70,17 @@ class Consumer:
     async def _consume(self, session: Session, back_off: BackOff) -> None:
         async with session.channel(within=self._tuning.connect_timeout) as channel:
             await channel.basic_qos(prefetch_count=self._prefetch, timeout=self._tuning.connect_timeout)
-            hand = Hand(self.queue, session, channel, self._publisher, self._topology, self._tuning)
+            hand = Hand(self.queue, session, channel, self._topology, self._tuning)
             arrivals = Arrivals(hand)
             session_lost = asyncio.create_task(session.lost.wait())
             session_lost.add_done_callback(lambda _: arrivals.end())
             channel.closing.add_done_callback(lambda _: arrivals.end())
             channel.on_consumer_cancel_callbacks.add(lambda _: session.lost.set())  # the queue is gone: declare anew
             self._hand = hand
+            session.tap.take(channel.number, arrivals)
             try:
                 await channel.basic_consume(
-                    self.queue, arrivals.receive, consumer_tag=CONSUMER_TAG, timeout=self._tuning.connect_timeout
+                    self.queue, _beside_the_tap, consumer_tag=CONSUMER_TAG, timeout=self._tuning.connect_timeout
                 )
                 back_off.reset()
                 await self._start_batches(arrivals, hand)
@@ -101,33 +103,37 @@ class Consumer:
             if len(messages) < self._size:
                 await asyncio.sleep(BREATH)
 
-    async def _stop(self, channel: AbstractChannel, arrivals: "Arrivals", hand: Hand) -> None:
+    async def _stop(self, channel: Channel, arrivals: "Arrivals", hand: Hand) -> None:
         """Take no more, give back what no handler has seen, let the handlers finish while the channel is open."""
         with suppress(*TROUBLE):
             await channel.basic_cancel(CONSUMER_TAG, timeout=CLOSE_TIMEOUT)
-        await hand.requeue(arrivals.unread())
+        hand.requeue(arrivals.unread())
         await self._batches.drain()
 
 
-class Arrivals:
+class Arrivals(Contents):
     """What a channel has delivered and no batch has taken yet."""
 
     def __init__(self, hand: Hand) -> None:
+        super().__init__()
         self._hand = hand
-        self._messages: deque[DeliveredMessage] = deque()
+        self._messages: deque[Arrived] = deque()
         self._changed = asyncio.Event()
         self._ended = False
 
-    async def receive(self, message: DeliveredMessage) -> None:
-        self._hand.tags.delivered(message.delivery_tag or 0)
-        self._messages.append(message)
+    def complete(self, method: bytes, header: bytes, body: bytes) -> None:
+        tag, redelivered = frames.delivered(method)
+        self._hand.tags.delivered(tag)
+        self._messages.append(Arrived(tag, redelivered, frames.properties_of(header), body))
+
+    def read(self) -> None:
         self._changed.set()
 
     def end(self) -> None:
         self._ended = True
         self._changed.set()
 
-    async def some(self, size: int) -> list[DeliveredMessage]:
+    async def some(self, size: int) -> list[Arrived]:
         """Return up to `size` as soon as there is one; nothing when the channel is lost."""
         while not self._messages and not self._ended:
             self._changed.clear()
@@ -137,4 +143,9 @@ class Arrivals:
         return [self._messages.popleft() for _ in range(min(size, len(self._messages)))]
 
     def unread(self) -> list[int]:
-        return [message.delivery_tag or 0 for message in self._messages]
+        return [message.tag for message in self._messages]
+
+
+async def _beside_the_tap(message: DeliveredMessage) -> None:
+    """The library wants to be told whom to hand messages to; they never reach it."""
+    raise AssertionError(message.delivery_tag)

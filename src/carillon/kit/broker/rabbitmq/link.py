@@ -12,6 +12,8 @@ from yarl import URL
 from carillon.kit.broker.batches import BackOff, asked_to_stop
 from carillon.kit.broker.port import BrokerUnavailable, Topology, TopologyMismatch, Tuning
 from carillon.kit.broker.rabbitmq.declare import declare
+from carillon.kit.broker.rabbitmq.publishing import Publisher
+from carillon.kit.broker.rabbitmq.tap import Tap, Tapping
 
 log = structlog.get_logger(__name__)
 
@@ -20,6 +22,7 @@ TROUBLE = (aiormq.exceptions.AMQPError, OSError, TimeoutError, RuntimeError)
 
 HEARTBEAT = 10
 CLOSE_TIMEOUT = 5.0
+LARGEST_FRAME = 131_072  # where the server sets no bound
 
 
 @contextmanager
@@ -39,12 +42,20 @@ def closing_is_no_cancellation() -> Iterator[None]:
 class Session:
     """One life of the connection; `lost` is set when it ends, for whatever reason."""
 
-    def __init__(self, connection: aiormq.Connection, publishing: Channel) -> None:
+    def __init__(self, connection: aiormq.Connection, publishing: Channel, tap: Tap) -> None:
         self.connection = connection
-        self.publishing = publishing
+        self.tap = tap
+        self.publisher = Publisher(
+            tap, publishing.number, largest_frame=connection.connection_tune.frame_max or LARGEST_FRAME
+        )
         self.lost = asyncio.Event()
+        tap.take(publishing.number, self.publisher)
         for part in (connection, publishing):
-            part.closing.add_done_callback(lambda _: self.lost.set())
+            part.closing.add_done_callback(lambda _: self._end())
+
+    def _end(self) -> None:
+        self.lost.set()
+        self.publisher.lost()
 
     @asynccontextmanager
     async def channel(self, *, within: float) -> AsyncIterator[Channel]:
@@ -55,11 +66,13 @@ class Session:
             try:
                 yield channel
             finally:
+                taker = self.tap.taker_of(channel.number)
                 with suppress(*TROUBLE):
                     await channel.close(timeout=CLOSE_TIMEOUT)
+                self.tap.release(channel.number, taker)
 
     async def close(self) -> None:
-        self.lost.set()
+        self._end()
         with suppress(*TROUBLE):
             await self.connection.close(timeout=CLOSE_TIMEOUT)
 
@@ -123,7 +136,8 @@ class Link:
             await session.close()
 
     async def _connect(self) -> Session:
-        connection = aiormq.Connection(self._url)
+        tapping = Tapping()
+        connection = aiormq.Connection(self._url, transport_factory=tapping)
         try:
             with closing_is_no_cancellation():
                 async with asyncio.timeout(self._timeout):
@@ -137,7 +151,7 @@ class Link:
             with suppress(*TROUBLE):
                 await connection.close(timeout=CLOSE_TIMEOUT)
             raise
-        return Session(connection, publishing)
+        return Session(connection, publishing, tapping.tap)
 
 
 def _unavailable(error: BaseException) -> BrokerUnavailable:

@@ -2,18 +2,17 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
-from aiormq.abc import AbstractChannel, DeliveredMessage
+from aiormq.channel import Channel
 
 from carillon.kit.broker import notes
 from carillon.kit.broker.batches import outcomes_of
 from carillon.kit.broker.port import DeadLetter, Delivery, Done, Handler, RetryAfter, Topology, Tuning
-from carillon.kit.broker.rabbitmq import ladder, wire
-from carillon.kit.broker.rabbitmq.link import TROUBLE, Session
-from carillon.kit.broker.rabbitmq.publishing import Parcel, Publisher
+from carillon.kit.broker.rabbitmq import frames, ladder, wire
+from carillon.kit.broker.rabbitmq.link import Session
+from carillon.kit.broker.rabbitmq.publishing import Parcel
 from carillon.kit.broker.rabbitmq.tags import Tags
 
 log = structlog.get_logger(__name__)
@@ -26,8 +25,7 @@ class Hand:
         self,
         queue: str,
         session: Session,
-        channel: AbstractChannel,
-        publisher: Publisher,
+        channel: Channel,
         topology: Topology,
         tuning: Tuning,
     ) -> None:
@@ -35,20 +33,20 @@ class Hand:
         self._queue = queue
         self._session = session
         self._channel = channel
-        self._publisher = publisher
+        self._number = channel.number
         self._topology = topology
         self._tuning = tuning
 
-    async def work(self, messages: Sequence[DeliveredMessage], handle: Handler) -> None:
+    async def work(self, messages: Sequence[wire.Arrived], handle: Handler) -> None:
         """Handle and settle; an abandoned batch goes back to the queue."""
-        tags = [_tag(message) for message in messages]
+        tags = [message.tag for message in messages]
         try:
             await self._handle(messages, tags, handle)
         except asyncio.CancelledError:
-            await self.requeue(tags)
+            self.requeue(tags)
             raise
 
-    async def _handle(self, messages: Sequence[DeliveredMessage], tags: Sequence[int], handle: Handler) -> None:
+    async def _handle(self, messages: Sequence[wire.Arrived], tags: Sequence[int], handle: Handler) -> None:
         deliveries = [wire.delivery(message, self._queue, self._topology) for message in messages]
         outcomes = await outcomes_of(handle, deliveries)
         if self._gone():
@@ -63,22 +61,20 @@ class Hand:
             if not isinstance(outcome, Done)
         }
         stuck = await self._move(moves) if moves else []
-        await self._ack([tag for tag in tags if tag not in stuck])
+        self._ack([tag for tag in tags if tag not in stuck])
         if stuck:
             await self._rest_and_requeue(stuck)
 
     async def _move(self, moves: dict[int, Parcel]) -> list[int]:
         """Publish what moves to a rung or to the dead letters; returns the tags that could not be moved."""
-        failures = await self._publisher.publish(
-            self._session.publishing, list(moves.values()), within=self._tuning.publish_timeout
-        )
+        failures = await self._session.publisher.publish(list(moves.values()), within=self._tuning.publish_timeout)
         tags = list(moves)
         if failures:
             reasons = sorted(set(failures.values()))
             log.warning("broker_move_failed", queue=self._queue, deliveries=len(failures), reasons=reasons)
         return [tags[position] for position in failures]
 
-    def _parcel(self, message: DeliveredMessage, delivery: Delivery, outcome: RetryAfter | DeadLetter) -> Parcel:
+    def _parcel(self, message: wire.Arrived, delivery: Delivery, outcome: RetryAfter | DeadLetter) -> Parcel:
         published = wire.published_at(message)
         buried = isinstance(outcome, DeadLetter)
         if buried and self._queue != self._topology.dead_letter_queue:
@@ -96,32 +92,25 @@ class Hand:
             delay = delays[-1] if isinstance(outcome, DeadLetter) else ladder.rung(delays, outcome.delay)
             exchange, routing_key = ladder.rung_name(self._topology.retry_exchange, delay), self._queue
             headers = notes.retried(delivery.headers, reason=outcome.reason, more=outcome.headers)
-        return Parcel(exchange, routing_key, delivery.body, wire.properties(headers, delivery.message_id, published))
+        return Parcel(exchange, routing_key, delivery.body, headers, delivery.message_id, published)
 
-    async def _ack(self, tags: Sequence[int]) -> None:
+    def _ack(self, tags: Sequence[int]) -> None:
         acks = self.tags.acks(tags)
-        with suppress(*TROUBLE):  # the channel is gone: all of it comes again
-            if acks.multiple is not None:
-                await self._channel.basic_ack(acks.multiple, multiple=True, wait=False)
-            for tag in acks.singles:
-                await self._channel.basic_ack(tag, wait=False)
+        said = [] if acks.multiple is None else [frames.ack(self._number, acks.multiple, multiple=True)]
+        self._say(said + [frames.ack(self._number, tag) for tag in acks.singles])
 
     async def _rest_and_requeue(self, tags: Sequence[int]) -> None:
         await asyncio.sleep(self._tuning.redelivery_delay)
-        await self.requeue(tags)
+        self.requeue(tags)
 
-    async def requeue(self, tags: Sequence[int]) -> None:
+    def requeue(self, tags: Sequence[int]) -> None:
         """Give back to the queue, which counts it as a delivery and buries what exceeds the limit."""
-        left = self.tags.take(tags)
-        with suppress(*TROUBLE):  # the channel is gone: all of it comes again
-            for tag in left:
-                await self._channel.basic_nack(tag, requeue=True, wait=False)
+        self._say([frames.requeue(self._number, tag) for tag in self.tags.take(tags)])
+
+    def _say(self, said: Sequence[bytes]) -> None:
+        """All in one write. When the channel is gone all of it comes again."""
+        if said and not self._gone():
+            self._session.tap.write(b"".join(said))
 
     def _gone(self) -> bool:
         return self._channel.is_closed or self._session.lost.is_set()
-
-
-def _tag(message: DeliveredMessage) -> int:
-    tag = message.delivery_tag
-    assert tag is not None
-    return tag

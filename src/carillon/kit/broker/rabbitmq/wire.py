@@ -1,30 +1,32 @@
-"""How messages look as AMQP, and deliveries as ours; pure."""
+"""What RabbitMQ hands out, as deliveries of ours; pure."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import NAMESPACE_OID, UUID, uuid5
 
-from aiormq.abc import DeliveredMessage
-from pamqp import commands as spec
-
 from carillon.kit.broker import notes
 from carillon.kit.broker.port import DELIVERY_LIMIT_REASON, Delivery, Topology
+from carillon.kit.broker.rabbitmq.frames import Properties
 
 BROKER_HEADERS = ("x-death", "x-delivery-count", "x-acquired-count", "x-first-death-", "x-last-death-", "x-opt-")
-PERSISTENT, TRANSIENT = 2, 1
 ID_LENGTH = 36
 
 
-def properties(headers: Mapping[str, str], message_id: UUID, published_at: datetime) -> spec.Basic.Properties:
-    return spec.Basic.Properties(
-        delivery_mode=PERSISTENT, message_id=str(message_id), timestamp=published_at, headers=dict(headers)
-    )
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """One message as a channel has delivered it."""
+
+    tag: int
+    redelivered: bool
+    properties: Properties
+    body: bytes
 
 
-def delivery(message: DeliveredMessage, queue: str, topology: Topology) -> Delivery:
+def delivery(message: Arrived, queue: str, topology: Topology) -> Delivery:
     """Translate; a message that the broker itself has buried gets the headers our own dead letters carry."""
-    raw: Mapping[str, Any] = message.header.properties.headers or {}
+    raw: Mapping[str, Any] = message.properties.headers
     headers = {name: str(value) for name, value in raw.items() if not name.startswith(BROKER_HEADERS)}
     if queue == topology.dead_letter_queue:
         headers = _buried_by_broker(headers, raw, topology, published_at(message))
@@ -34,16 +36,15 @@ def delivery(message: DeliveredMessage, queue: str, topology: Topology) -> Deliv
         queue=queue,
         body=message.body,
         headers=headers,
-        message_id=_message_id(message.header.properties.message_id),
-        redelivered=bool(message.redelivered) or unanswered > 0,
+        message_id=_message_id(message.properties.message_id),
+        redelivered=message.redelivered or unanswered > 0,
         delivery_count=unanswered + notes.retries_of(headers),
     )
 
 
-def published_at(message: DeliveredMessage) -> datetime:
+def published_at(message: Arrived) -> datetime:
     """When the message was first published; now, for a foreign one that does not say."""
-    moment = message.header.properties.timestamp
-    return moment if isinstance(moment, datetime) else datetime.now(UTC)
+    return message.properties.timestamp or datetime.now(UTC)
 
 
 def _buried_by_broker(
