@@ -3,7 +3,7 @@
 import os
 import sys
 
-from benchmarks import batch, lookup, notifications, timing
+from benchmarks import batch, end_to_end, lookup, notifications, timing
 from benchmarks.platforms import machine
 
 COUNT = int(os.environ.get("COUNT", "5000"))
@@ -14,6 +14,11 @@ def show(title: str, figures: list[tuple[str, str]]) -> None:
     for name, value in figures:
         print(f"  {name:<50} {value}")
     sys.stdout.flush()
+
+
+def show_end_to_end() -> None:
+    show("The whole way: one process, PostgreSQL broker", end_to_end.measure("embedded", COUNT))
+    show("The whole way: five processes, RabbitMQ", end_to_end.measure("rabbitmq", COUNT))
 
 
 def main() -> None:
@@ -29,8 +34,9 @@ def main() -> None:
     if "timing" in sys.argv[1:]:
         show("What the time of an answer tells of an account", timing.measure())
         return
-    show("One process, PostgreSQL broker", notifications.measure("embedded", COUNT))
-    show("Five processes, RabbitMQ", notifications.measure("rabbitmq", COUNT))
+    show_end_to_end()
+    if "end_to_end" in sys.argv[1:]:
+        return
     show("Accepting alone, RabbitMQ", notifications.measure_accepting(COUNT))
     show("Accepting in batches of 1,000, RabbitMQ", batch.measure(COUNT * 8))
     show("Look-ups, the users service on one core", lookup.measure(COUNT * 8))

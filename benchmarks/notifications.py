@@ -1,16 +1,15 @@
-"""Acceptance and the whole way of a mail: how many a second, and what a notification costs in CPU."""
+"""Acceptance while nobody delivers: how many a second, and what a notification costs in CPU."""
 
 import asyncio
 import itertools
 import json
-import time
 from collections.abc import Iterator
 from uuid import uuid4
 
 import uvloop
 
 from benchmarks import load
-from benchmarks.cpu import family_of, resident_mib, seconds_of
+from benchmarks.cpu import family_of, seconds_of
 from benchmarks.platforms import platform, prepared
 from benchmarks.smtp_sink import taken
 from tests.support.platform import Platform
@@ -33,14 +32,14 @@ def posts(found: Platform, code: str, people: list[str], count: int) -> Iterator
         yield load.request("POST", "/api/v1/notifications", host=host, token=token, body=json.dumps(body).encode())
 
 
-async def _post(found: Platform, requests: Iterator[bytes], *, connections: int) -> load.Result:
+async def post_all(found: Platform, requests: Iterator[bytes], *, connections: int) -> load.Result:
     host, _, port = found.gateway.partition("://")[2].partition(":")
     result = await load.run(host, int(port), requests, connections=connections)
     assert set(result.statuses) == {202}, result.statuses
     return result
 
 
-async def _await_sink(port: int, count: int) -> None:
+async def await_sink(port: int, count: int) -> None:
     async with asyncio.timeout(300):
         while await taken(port) < count:  # noqa: ASYNC110 - another process counts
             await asyncio.sleep(0.02)
@@ -54,12 +53,12 @@ def measure_accepting(count: int) -> list[tuple[str, str]]:
 
 async def _measure_accepting(found: Platform, count: int) -> list[tuple[str, str]]:
     code, people, _ = prepared(found, 200)
-    await _post(found, posts(found, code, people, WARM_UP), connections=16)
+    await post_all(found, posts(found, code, people, WARM_UP), connections=16)
     for worker in ("email_worker", "push_worker"):
         end(found.processes.pop(worker))
     pids = family_of(found.processes["gateway"].pid)
     before = seconds_of(pids)
-    result = await _post(found, list_first(posts(found, code, people, count)), connections=64)
+    result = await post_all(found, list_first(posts(found, code, people, count)), connections=64)
     spent = seconds_of(pids) - before
     return [
         (
@@ -67,42 +66,6 @@ async def _measure_accepting(found: Platform, count: int) -> list[tuple[str, str
             f"{result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms, p99 {result.percentile(0.99):.1f} ms",
         ),
         ("CPU a notification, gateway until the last 202", f"{1e6 * spent / count:,.0f} µs"),
-    ]
-
-
-def measure(kind: str, count: int) -> list[tuple[str, str]]:
-    """(figure, value) pairs for one kind of platform."""
-    with platform(kind) as (found, port):
-        return uvloop.run(_measure(found, port, count))
-
-
-async def _measure(found: Platform, port: int, count: int) -> list[tuple[str, str]]:
-    code, people, _ = prepared(found, 200)
-    await _post(found, posts(found, code, people, WARM_UP), connections=16)
-    await _await_sink(port, WARM_UP)
-    pids = {name: family_of(process.pid) for name, process in found.processes.items()}
-    every = [pid for family in pids.values() for pid in family]
-    before, at_start = seconds_of(every), {name: seconds_of(family) for name, family in pids.items()}
-    started = time.perf_counter()
-    result = await _post(found, list_first(posts(found, code, people, count)), connections=64)
-    accepted_cpu = {name: seconds_of(family) - at_start[name] for name, family in pids.items()}
-    await _await_sink(port, WARM_UP + count)
-    seconds = time.perf_counter() - started
-    spent = {name: seconds_of(family) - at_start[name] for name, family in pids.items()}
-    gateway = "gateway" if "gateway" in accepted_cpu else "up"
-    return [
-        (
-            "accepted while delivering",
-            f"{result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms, p99 {result.percentile(0.99):.1f} ms",
-        ),
-        ("end to end, request to SMTP", f"{count / seconds:,.0f} mails/s"),
-        ("CPU a notification, our processes", f"{1e6 * (seconds_of(every) - before) / count:,.0f} µs"),
-        ("of these", ", ".join(f"{name} {1e6 * cpu / count:,.0f}" for name, cpu in spent.items() if cpu)),
-        (
-            "CPU of the accepting process until the last 202",
-            f"{1e6 * accepted_cpu[gateway] / count:,.0f} µs a notification",
-        ),
-        ("memory, our processes", f"{resident_mib(every):,.0f} MiB"),
     ]
 
 

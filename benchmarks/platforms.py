@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes.fcm import fake_fcm, write_service_account
-from tests.support.platform import Platform, all_in_one, five_processes
+from tests.support.platform import CARILLON, Platform, all_in_one, five_processes
 from tests.support.processes import end, free_port, spawn
 from tests.support.servers import postgres_server, rabbitmq_server
 
@@ -29,8 +29,11 @@ def sink(folder: Path) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def platform(kind: str) -> Iterator[tuple[Platform, int]]:
-    """`embedded` is one process on its own PostgreSQL; `rabbitmq` is five. Yields it and the sink's port."""
+def platform(kind: str, *, staged: bool = False) -> Iterator[tuple[Platform, int]]:
+    """`embedded` is one process on its own PostgreSQL; `rabbitmq` is five. Yields it and the sink's port.
+
+    `staged`: they are looked at while they work, see `stages.py`.
+    """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="carillon-bench-")))
         folder.chmod(0o755)
@@ -45,12 +48,14 @@ def platform(kind: str) -> Iterator[tuple[Platform, int]]:
             "CARILLON_REGISTRATIONS_PER_MINUTE": "0",
             "CARILLON_LOG_LEVEL": "warning",
         }
+        command = [sys.executable, "-m", "benchmarks.stages", str(folder)] if staged else CARILLON
         if kind == "embedded":
-            yield stack.enter_context(all_in_one(folder, environment)), port
+            yield stack.enter_context(all_in_one(folder, environment, command=command)), port
         else:
             postgres = stack.enter_context(postgres_server(settings={}))
             rabbitmq = stack.enter_context(rabbitmq_server())
-            yield stack.enter_context(five_processes(folder, environment, postgres, rabbitmq)), port
+            apart = five_processes(folder, environment, postgres, rabbitmq, command=command)
+            yield stack.enter_context(apart), port
 
 
 def post(url: str, token: str, body: dict[str, Any] | None = None) -> Any:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,13 +93,15 @@ def _answers(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def all_in_one(folder: Path, environment: Mapping[str, str]) -> Iterator[Platform]:
+def all_in_one(
+    folder: Path, environment: Mapping[str, str], *, command: Sequence[str] = CARILLON
+) -> Iterator[Platform]:
     """`carillon up` on a free port, on the PostgreSQL broker."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     platform = Platform(folder / "data", url, url, url, folder / "up.log")
-    command = [*CARILLON, "up", "--port", str(port), "--data-dir", str(platform.data_dir)]
-    platform.environments["up"] = (command, clean_environment(**environment, READY_URL=url))
+    up = [*command, "up", "--port", str(port), "--data-dir", str(platform.data_dir)]
+    platform.environments["up"] = (up, clean_environment(**environment, READY_URL=url))
     try:
         platform.start("up")
         yield platform
@@ -109,7 +111,12 @@ def all_in_one(folder: Path, environment: Mapping[str, str]) -> Iterator[Platfor
 
 @contextlib.contextmanager
 def five_processes(
-    folder: Path, environment: Mapping[str, str], postgres: PostgresServer, rabbitmq: RabbitServer
+    folder: Path,
+    environment: Mapping[str, str],
+    postgres: PostgresServer,
+    rabbitmq: RabbitServer,
+    *,
+    command: Sequence[str] = CARILLON,
 ) -> Iterator[Platform]:
     """Five services with a database each, on RabbitMQ."""
     urls = {name: f"http://127.0.0.1:{free_port()}" for name in SERVICES}
@@ -123,7 +130,7 @@ def five_processes(
     )
     for name, url in urls.items():
         own = {f"CARILLON_{name.upper()}_PORT": url.rpartition(":")[2], "READY_URL": url}
-        platform.environments[name] = ([*CARILLON, "run", name], clean_environment(**shared, **own))
+        platform.environments[name] = ([*command, "run", name], clean_environment(**shared, **own))
     try:
         for name in SERVICES:
             platform.start(name)
