@@ -51,6 +51,5 @@ def redis_server() -> Iterator[servers.RedisServer]:
 @pytest.fixture
 async def database(postgres_server: servers.PostgresServer) -> AsyncIterator[str]:
     """Give the DSN of a fresh database, dropped after the test."""
-    dsn = await postgres_server.create_database()
-    yield dsn
-    await postgres_server.drop_database(dsn)
+    async with postgres_server.database() as dsn:
+        yield dsn

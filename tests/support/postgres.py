@@ -10,9 +10,9 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -83,6 +83,26 @@ class PostgresServer:
 
     async def drop_database(self, dsn: str) -> None:
         await self._administrate(f'DROP DATABASE IF EXISTS "{dsn.rpartition("/")[2]}" WITH (FORCE)')
+
+    @asynccontextmanager
+    async def database(self, *, copy_of: str | None = None) -> AsyncIterator[str]:
+        """A database for as long as a test; its DSN."""
+        dsn = await self.create_database(copy_of=copy_of)
+        yield dsn
+        await self.drop_database(dsn)
+
+    @contextmanager
+    def pattern(self, prepare: Callable[[str], Awaitable[object]]) -> Iterator[str]:
+        """A database to be copied, with what `prepare` puts into it: a copy costs a twentieth of migrating."""
+
+        async def made() -> str:
+            dsn = await self.create_database()
+            await prepare(dsn)
+            return dsn
+
+        dsn = _run(made())
+        yield dsn
+        _run(self.drop_database(dsn))
 
     async def _administrate(self, statement: str) -> None:
         connection = await asyncpg.connect(self.dsn(), timeout=10)

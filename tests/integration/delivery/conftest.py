@@ -1,6 +1,6 @@
 """A worker's schema in a fresh PostgreSQL, and its neighbours on loopback."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,13 +10,24 @@ from carillon.email_worker.settings import EmailWorkerSettings
 from carillon.kit.broker.postgres.schema import migrate_broker
 from tests.fakes.smtp import FakeSmtp, fake_smtp
 from tests.integration.delivery.house import House, house
+from tests.support.servers import PostgresServer
+
+
+@pytest.fixture(scope="session")
+def pattern(postgres_server: PostgresServer) -> Iterator[str]:
+    async def prepare(dsn: str) -> None:
+        await migrate(EmailWorkerSettings(database_url=dsn, broker_url=dsn, token_file=Path("unused")))
+        await migrate_broker(dsn)
+
+    with postgres_server.pattern(prepare) as dsn:
+        yield dsn
 
 
 @pytest.fixture
-async def migrated(database: str) -> str:
-    """The DSN of a database with the e-mail worker's schema."""
-    await migrate(EmailWorkerSettings(database_url=database, broker_url=database, token_file=Path("unused")))
-    return database
+async def migrated(postgres_server: PostgresServer, pattern: str) -> AsyncIterator[str]:
+    """The DSN of a database with the e-mail worker's schema, and with queues."""
+    async with postgres_server.database(copy_of=pattern) as dsn:
+        yield dsn
 
 
 @pytest.fixture
@@ -27,6 +38,5 @@ async def smtp() -> AsyncIterator[FakeSmtp]:
 
 @pytest.fixture
 async def neighbours(migrated: str, smtp: FakeSmtp, tmp_path: Path) -> AsyncIterator[House]:
-    await migrate_broker(migrated)
     async with house(migrated, smtp, tmp_path) as built:
         yield built

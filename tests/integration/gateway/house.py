@@ -114,13 +114,10 @@ async def done(deliveries: "list[Delivery]") -> list[Outcome]:
     return [Done()] * len(deliveries)
 
 
-async def prepared(dsn: str) -> Around:
-    """Tables and queues in an empty database, and a published template."""
+async def migrated(dsn: str) -> None:
+    """Tables and queues in an empty database."""
     await migrate_broker(dsn)
     await migrate(settings_for(dsn))
-    around = Around(dsn)
-    around.templates.publish("welcome")
-    return around
 
 
 def settings_for(dsn: str, **given: Any) -> GatewaySettings:

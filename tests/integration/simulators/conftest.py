@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from email.message import EmailMessage
 from pathlib import Path
@@ -16,6 +16,7 @@ from carillon.kit.service import bind
 from carillon.simulators.app import build, ensure_service_account, migrate
 from carillon.simulators.settings import SimulatorsSettings
 from tests.support.http import serving
+from tests.support.servers import PostgresServer
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,24 @@ async def simulators(settings: SimulatorsSettings) -> AsyncIterator[Simulators]:
         yield Simulators(url, listening.getsockname()[1], account, session)
 
 
+@pytest.fixture(scope="session")
+def pattern(postgres_server: PostgresServer) -> Iterator[str]:
+    with postgres_server.pattern(
+        lambda dsn: migrate(SimulatorsSettings(database_url=dsn, simulated_account_file=Path("unused")))
+    ) as dsn:
+        yield dsn
+
+
 @pytest.fixture
-async def settings(database: str, tmp_path: Path) -> SimulatorsSettings:
+async def database(postgres_server: PostgresServer, pattern: str) -> AsyncIterator[str]:
+    async with postgres_server.database(copy_of=pattern) as dsn:
+        yield dsn
+
+
+@pytest.fixture
+def settings(database: str, tmp_path: Path) -> SimulatorsSettings:
     settings = SimulatorsSettings(database_url=database, simulated_account_file=tmp_path / "fcm.json")
     ensure_service_account(settings.simulated_account_file, "http://127.0.0.1:8000")
-    await migrate(settings)
     return settings
 
 

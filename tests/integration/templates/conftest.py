@@ -1,7 +1,7 @@
 """The templates service on a real PostgreSQL, asked over real HTTP; callers are told by their token's name."""
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from carillon.kit.ids import uuid7
 from carillon.templates.app import migrate, running
 from carillon.templates.settings import TemplatesSettings
 from tests.support.http import serving
+from tests.support.servers import PostgresServer
 
 PERMISSIONS = {
     "author": frozenset({"templates:read", "templates:write"}),
@@ -39,11 +40,20 @@ async def authenticate(token: str) -> Caller:
     return Caller(CALLERS[token], "user", PERMISSIONS[token], time.time() + 60)
 
 
+@pytest.fixture(scope="session")
+def pattern(postgres_server: PostgresServer) -> Iterator[str]:
+    with postgres_server.pattern(lambda dsn: migrate(_settings(dsn))) as dsn:
+        yield dsn
+
+
 @pytest.fixture
-async def settings(database: str) -> TemplatesSettings:
-    settings = TemplatesSettings(database_url=database, broker_url=database, token_file=Path("unused"))
-    await migrate(settings)
-    return settings
+async def settings(postgres_server: PostgresServer, pattern: str) -> AsyncIterator[TemplatesSettings]:
+    async with postgres_server.database(copy_of=pattern) as dsn:
+        yield _settings(dsn)
+
+
+def _settings(dsn: str) -> TemplatesSettings:
+    return TemplatesSettings(database_url=dsn, broker_url=dsn, token_file=Path("unused"))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The users service on a real PostgreSQL and its broker, over real HTTP."""
 
-import asyncio
 import contextlib
 import shutil
 from collections.abc import AsyncIterator, Iterator
@@ -26,24 +25,20 @@ def founded(
     """A migrated and founded database with its files, to be copied by each test that wants one."""
     folder = tmp_path_factory.mktemp("founded")
 
-    async def found() -> str:
-        dsn = await postgres_server.create_database()
+    async def found(dsn: str) -> None:
         await migrate_broker(dsn)
         await migrate(_settings(dsn, folder))
         await bootstrap(_settings(dsn, folder), folder)
-        return dsn
 
-    dsn = asyncio.run(found())
-    yield dsn, folder
-    asyncio.run(postgres_server.drop_database(dsn))
+    with postgres_server.pattern(found) as dsn:
+        yield dsn, folder
 
 
 @pytest.fixture
 async def database(postgres_server: servers.PostgresServer, founded: tuple[str, Path]) -> AsyncIterator[str]:
     """A copy of the founded database."""
-    dsn = await postgres_server.create_database(copy_of=founded[0])
-    yield dsn
-    await postgres_server.drop_database(dsn)
+    async with postgres_server.database(copy_of=founded[0]) as dsn:
+        yield dsn
 
 
 @pytest.fixture
