@@ -2,6 +2,9 @@
 PORT ?= 8000
 HOST ?= 127.0.0.1
 PYTHON ?= python3
+MINUTES ?= 10
+COUNT ?= 10000
+BROKER ?= embedded
 # Most tests wait for a server or a process: three workers keep two cores busy. A file stays with one worker; in the order
 # of their names, since the files of few tests are the long ones and would come last.
 SPREAD ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 10
@@ -9,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-all check fmt docs-reference bench lock clean
+.PHONY: help up demo test test-all check fmt outage mutations docs-reference bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +39,12 @@ test: check ## every test but the slow ones, on real PostgreSQL, Redis and Rabbi
 
 test-all: check ## the slow tests too: deep fuzzing, more fault seeds, every command in the documents
 	$(BIN)/python -m pytest $(SPREAD)
+
+outage: $(VENV)/.development ## the mail provider is away while 10,000 wait (MINUTES=10, COUNT=10000, BROKER=embedded)
+	$(BIN)/python -m tests.chaos.provider_down --minutes $(MINUTES) --count $(COUNT) --broker $(BROKER)
+
+mutations: $(VENV)/.development ## take out one guarantee at a time: a test has to notice
+	$(BIN)/python -m tests.mutations
 
 docs-reference: $(VENV)/.development ## write anew what the reference takes from the code
 	RENEW_REFERENCE=1 $(BIN)/python -m pytest -q tests/documents/test_permissions.py tests/documents/test_preferences_table.py

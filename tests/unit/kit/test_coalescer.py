@@ -75,6 +75,7 @@ async def test_a_caller_that_hangs_up_does_not_stop_the_flush() -> None:
     patient = asyncio.create_task(coalescer(4))
     await asyncio.sleep(0)
     impatient.cancel()
+    await asyncio.wait([impatient], timeout=5)
     flushes.gate.set()
     assert await asyncio.wait_for(patient, 5) == 40
     await asyncio.wait_for(coalescer.drain(), 5)
