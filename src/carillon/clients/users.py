@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 
+from carillon.contracts.audiences import AudienceFilter, AudiencePage, AudienceWanted
 from carillon.contracts.channels import Channel
 from carillon.contracts.users import (
     CategoryChanged,
@@ -78,6 +79,11 @@ class UsersClient:
         if len(self._asked) <= _MANY_CATEGORIES:  # beyond, `forget` walks through all that is kept
             self._asked.add((channel, category))
         return await self._cache.get(wanted, lambda: self._load.ask(wanted))
+
+    async def audience(self, wanted: AudienceFilter, *, after: UUID | None, count_only: bool = False) -> AudiencePage:
+        """Who fits among those after `after`. Raises ServiceUnavailable, ServiceRefused."""
+        asked = AudienceWanted(filter=wanted, after=after, count_only=count_only)
+        return await self._client.data("POST", "/api/v1/users/audience", AudiencePage, body=asked)
 
     async def device_gone(self, gone: DeviceGone) -> None:
         """Tell that a provider calls this token dead. Raises ServiceUnavailable, ServiceRefused."""

@@ -1,10 +1,11 @@
-"""How a user is reached and whether they agreed: for the services that deliver."""
+"""How a user is reached and whether they agreed, and who fits a filter: for the services that deliver."""
 
 from typing import Annotated
 from uuid import UUID
 
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
+from carillon.contracts.audiences import MOST_COUNTED, MOST_LOOKED_AT, AudiencePage, AudienceWanted
 from carillon.contracts.channels import Channel
 from carillon.contracts.users import Contact, ContactsFound, ContactsWanted
 from carillon.kit.http.access import ApiRequest
@@ -34,4 +35,12 @@ async def many_contacts(request: ApiRequest, data: JSONBody[ContactsWanted]) -> 
     return Envelope(await look_ups.contacts(data.user_ids, data.channel, data.category))
 
 
-HANDLERS = [one_contact, many_contacts]
+@endpoint("POST", "/users/audience", needs=CONTACT, says="Ids of those who fit a filter, or their number", tag=TAG)
+async def audience(request: ApiRequest, data: JSONBody[AudienceWanted]) -> Envelope[AudiencePage]:
+    audiences = resources(request).stores.audiences
+    if data.count_only:
+        return Envelope(await audiences.count(data.filter, after=data.after, most=MOST_COUNTED))
+    return Envelope(await audiences.page(data.filter, after=data.after, most=MOST_LOOKED_AT))
+
+
+HANDLERS = [one_contact, many_contacts, audience]
