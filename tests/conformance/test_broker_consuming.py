@@ -187,6 +187,18 @@ async def test_depths_tell_what_is_ready_and_what_is_in_flight(ground: Ground) -
     assert set(depths) == set(ground.topology.all_queues)
 
 
+async def test_lengths_tell_what_is_ready_counted_to_a_bound(ground: Ground) -> None:
+    async with ground.open() as broker, asyncio.timeout(30):
+        await broker.publish([Message(ground.work, b"") for _ in range(7)])
+        await eventually(lambda: _lengths_are(broker, {ground.work: 7}, most=10))
+
+        assert await broker.lengths([ground.work], most=5) == {ground.work: 5}
+
+
+async def _lengths_are(broker: Broker, lengths: dict[str, int], *, most: int) -> bool:
+    return await broker.lengths(list(lengths), most=most) == lengths
+
+
 async def _depth_is(broker: Broker, queue: str, *, ready: int, in_flight: int) -> bool:
     depth = (await broker.depths())[queue]
     return (depth.ready, depth.in_flight) == (ready, in_flight)

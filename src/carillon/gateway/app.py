@@ -22,6 +22,7 @@ from carillon.gateway.actions.ports import Contacts, ReportStore, Templates
 from carillon.gateway.actions.prepare import keep_prepared, prepare
 from carillon.gateway.actions.relay import Relaying, relay
 from carillon.gateway.actions.replay import Replaying
+from carillon.gateway.actions.room import Room
 from carillon.gateway.actions.tally import TalliedAcceptances, TalliedReports, Tallies
 from carillon.gateway.consumer import erasures_handler, reports_handler
 from carillon.gateway.dead_letter_consumer import dead_letters_handler
@@ -154,9 +155,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
             Cancellations(database),
         )
         checks = {"database": HealthCheck(notifications.ping, "Nothing can be accepted or answered.", vital=True)}
-        relaying = Relaying(
-            outbox, world.broker, grew, size=settings.relay_batch, lease_seconds=settings.relay_lease_seconds
-        )
+        relaying = _relaying(settings, world.broker, outbox, grew)
         yield Running(
             build_app(
                 NAME,
@@ -181,6 +180,11 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
             },
             checks={**checks, **world.checks},
         )
+
+
+def _relaying(settings: GatewaySettings, broker: Broker, outbox: Outbox, grew: asyncio.Event) -> Relaying:
+    room = Room(broker.lengths, settings.relay_queue_length)
+    return Relaying(outbox, broker, grew, room, size=settings.relay_batch, lease_seconds=settings.relay_lease_seconds)
 
 
 def _consumed(

@@ -99,6 +99,7 @@ class Due(msgspec.Struct, frozen=True):
     correlation_id: str
     body: bytes
     lease_until: datetime
+    caller_id: UUID = UUID(int=0)
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):

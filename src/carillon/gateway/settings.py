@@ -36,6 +36,10 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
         Meta(ge=0, description="With more than so many waiting for the broker, new ones of priority 1 to 3 get 429"),
     ] = 100_000
     relay_batch: Annotated[int, Meta(ge=1, le=5000, description="Most messages the relay takes at once")] = 500
+    relay_queue_length: Annotated[
+        int,
+        Meta(ge=10, le=1_000_000, description="Most that wait in a lane's queue; the others wait in the outbox"),
+    ] = 1000
     relay_lease_seconds: Annotated[
         float, Meta(ge=1, description="After how long a stopped relay's messages are taken by another")
     ] = 20.0  # longer than a publish may take: a lease that ends before only sends a message twice

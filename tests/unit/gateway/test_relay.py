@@ -9,6 +9,7 @@ import pytest
 
 from carillon.gateway.actions.relay import Relaying, relay
 from carillon.gateway.domain import Due
+from carillon.gateway.turns import Turn
 from carillon.kit.broker.port import BrokerUnavailable, Message
 from carillon.kit.errors import Unavailable
 from carillon.kit.ids import uuid7
@@ -24,6 +25,9 @@ class EmptyOutbox:
     async def claim(self, size: int, *, lease_seconds: float) -> Sequence[Due]:
         self.claims += 1
         return []
+
+    async def take_turns(self, turns: Sequence[Turn], size: int, *, lease_seconds: float) -> Sequence[Due]:
+        raise AssertionError(turns)
 
     async def settle(self, sent: Sequence[Due], at: datetime) -> None:
         raise AssertionError(sent)
@@ -74,6 +78,9 @@ class Outage:
             return []
         self.leased = True
         return [self.due]
+
+    async def take_turns(self, turns: Sequence[Turn], size: int, *, lease_seconds: float) -> Sequence[Due]:
+        raise AssertionError(turns)
 
     async def publish(self, messages: Sequence[Message]) -> None:
         away, self.broker_away = self.broker_away, False

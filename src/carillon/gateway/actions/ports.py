@@ -12,6 +12,7 @@ from carillon.contracts.templates import PublishedTemplate
 from carillon.contracts.users import Contact
 from carillon.gateway.domain import Acceptance, Due, Known, Month, Standing, Wanted
 from carillon.gateway.errors import RequestIdSpent
+from carillon.gateway.turns import Turn
 from carillon.kit.broker.port import Message
 
 
@@ -60,7 +61,13 @@ class AcceptanceStore(Protocol):
 
 
 class OutboxStore(Protocol):
-    async def claim(self, size: int, *, lease_seconds: float) -> Sequence[Due]: ...
+    async def claim(self, size: int, *, lease_seconds: float) -> Sequence[Due]:
+        """What has waited longest, whosever it is."""
+        ...
+
+    async def take_turns(self, turns: Sequence[Turn], size: int, *, lease_seconds: float) -> Sequence[Due]:
+        """Of the lanes that were asked for the first first, and in each by turns of the callers."""
+        ...
 
     async def settle(self, sent: Sequence[Due], at: datetime) -> None: ...
 

@@ -13,7 +13,9 @@ import structlog
 
 from carillon.contracts.messages import CORRELATION_HEADER
 from carillon.gateway.actions.ports import OutboxStore, Publisher
+from carillon.gateway.actions.room import Room, no_bound
 from carillon.gateway.domain import Due
+from carillon.gateway.turns import more_waits
 from carillon.kit.broker.batches import BackOff
 from carillon.kit.broker.port import BrokerUnavailable, Message, PublishFailed
 from carillon.kit.errors import Unavailable
@@ -31,12 +33,14 @@ _DRAIN_SECONDS = 20.0
 class Relaying:
     """How much the relay takes at once and how long its lease lasts; `grew` wakes it after an acceptance nearby.
 
-    `owed` is what became of the last batch and the outbox has not been told yet.
+    `room` is what the broker's queues can take, `owed` what became of the last batch and the outbox has not been told
+    yet.
     """
 
     outbox: OutboxStore
     broker: Publisher
     grew: asyncio.Event
+    room: Room = field(default_factory=no_bound)
     size: int = 500
     lease_seconds: float = 20.0
     owed: deque[Callable[[], Awaitable[None]]] = field(default_factory=deque)
@@ -44,11 +48,12 @@ class Relaying:
 
 @dataclass(frozen=True, slots=True)
 class Relayed:
-    """One round: `published` is less than `claimed` when the broker did not confirm all."""
+    """One round: `published` is less than `claimed` when the broker did not confirm all; `more`: go on at once."""
 
     claimed: int
     published: int
     trouble: str | None = None
+    more: bool = False
 
 
 async def relay(terms: Relaying) -> None:
@@ -63,11 +68,14 @@ async def relay(terms: Relaying) -> None:
             await back_off.pause()
             continue
         back_off.reset()
-        if done.claimed >= terms.size:
+        if done.more:
             continue
         rest = _SHORTEST_REST if done.claimed else min(rest * 2, _LONGEST_REST)
+        if terms.room.crowded:  # a queue is full, and what is accepted for it is nothing to wake up for
+            await asyncio.sleep(_SHORTEST_REST)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(rest):  # wait_for would lose a cancellation that meets the acceptance
+            # wait_for would lose a cancellation that meets the acceptance
+            async with asyncio.timeout(min(rest, terms.room.pause) if terms.room.crowded else rest):
                 await terms.grew.wait()
 
 
@@ -77,9 +85,10 @@ async def relay_once(terms: Relaying) -> Relayed:
     Raises Unavailable when the database is away; what it could not be told is told first in the next round.
     """
     await _tell(terms)
-    due = await terms.outbox.claim(terms.size, lease_seconds=terms.lease_seconds)
+    due, more = await _claim(terms)
     if not due:
         return Relayed(0, 0)
+    terms.room.took(due)
     at = datetime.now(UTC)
     failed, trouble, doubtful = await _publish(terms.broker, due)
     sent = [d for d in due if d.notification_id not in failed]
@@ -92,7 +101,24 @@ async def relay_once(terms: Relaying) -> Relayed:
         rest = _REST_OF_FAILED if doubtful else 0.0
         terms.owed.append(partial(terms.outbox.give_back, unsent, rest_seconds=rest, maybe_sent=doubtful))
     await _tell(terms)
-    return Relayed(len(due), len(sent), trouble)
+    return Relayed(len(due), len(sent), trouble, more)
+
+
+async def _claim(terms: Relaying) -> tuple[Sequence[Due], bool]:
+    """What goes to the broker now, and whether there may be more: by time as long as all goes, else by turns."""
+    room = terms.room
+    await room.look()
+    size = min(terms.size, room.least)
+    if size > 0 and not room.crowded:
+        due = await terms.outbox.claim(size, lease_seconds=terms.lease_seconds)
+        room.crowded = len(due) >= size
+        return due, room.crowded
+    turns = room.turns(terms.size)
+    due = await terms.outbox.take_turns(turns, terms.size, lease_seconds=terms.lease_seconds) if turns else ()
+    room.served(turns, due)
+    more = more_waits(turns, due, terms.size)
+    room.crowded = more or size <= 0
+    return due, more
 
 
 async def _tell(terms: Relaying) -> None:

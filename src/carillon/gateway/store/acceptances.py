@@ -36,8 +36,8 @@ WITH given AS (
            metadata::json, correlation_id, created_at, created_at, send_at, expires_at
     FROM mine
 )
-INSERT INTO gateway.outbox (notification_id, queue, correlation_id, body, available_at)
-SELECT id, queue, correlation_id, message, coalesce(send_at, now()) FROM mine
+INSERT INTO gateway.outbox (notification_id, caller_id, queue, correlation_id, body, available_at)
+SELECT id, caller_id, queue, correlation_id, message, coalesce(send_at, now()) FROM mine
 RETURNING notification_id
 """
 

@@ -85,14 +85,14 @@ WITH wanted AS (
     WHERE n.id = w.notification_id AND n.id = ANY($2::uuid[]) AND n.status = 'failed'
       AND n.generation = w.generation - 1
       AND n.user_id <> ALL(ARRAY(SELECT e.user_id FROM gateway.erased_users e WHERE e.user_id = ANY($10::uuid[])))
-    RETURNING n.id, n.correlation_id
+    RETURNING n.id, n.correlation_id, n.caller_id
 ), marked AS (
     UPDATE gateway.dead_letters d SET replayed_at = now(), replayed_by = $9
     FROM wanted w JOIN again a ON a.id = w.notification_id
     WHERE d.id = w.letter_id AND d.id = ANY($1::uuid[])
 ), queued AS (
-    INSERT INTO gateway.outbox (notification_id, generation, queue, correlation_id, body)
-    SELECT w.notification_id, w.generation, w.queue, a.correlation_id, w.body
+    INSERT INTO gateway.outbox (notification_id, generation, caller_id, queue, correlation_id, body)
+    SELECT w.notification_id, w.generation, a.caller_id, w.queue, a.correlation_id, w.body
     FROM wanted w JOIN again a ON a.id = w.notification_id ORDER BY w.notification_id
     ON CONFLICT (notification_id) DO UPDATE
     SET generation = excluded.generation, queue = excluded.queue, body = excluded.body, available_at = now(),

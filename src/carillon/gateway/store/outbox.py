@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from carillon.gateway.domain import Due, queued
+from carillon.gateway.store.turns import TAKE_TURNS
+from carillon.gateway.turns import Turn
 from carillon.kit.database import Database
 
 # = ANY(ARRAY(...)) and not IN (...): the latter can be evaluated again and lease more than it should.
@@ -17,7 +19,7 @@ WHERE notification_id = ANY(ARRAY(
     LIMIT $1
     FOR UPDATE SKIP LOCKED
 ))
-RETURNING notification_id, generation, queue, correlation_id, body, lease_until
+RETURNING notification_id, generation, queue, correlation_id, body, lease_until, caller_id
 """
 
 SETTLE = """
@@ -53,6 +55,11 @@ class Outbox:
     async def claim(self, size: int, *, lease_seconds: float) -> list[Due]:
         """Lease what has waited longest; nobody else gets it before the lease ends."""
         return [Due(*row) for row in await self._database.fetch(CLAIM, size, lease_seconds)]
+
+    async def take_turns(self, turns: Sequence[Turn], size: int, *, lease_seconds: float) -> list[Due]:
+        """As `claim`, of these queues alone: the lanes in their order, in each the callers by turns."""
+        columns = zip(*((turn.queue, turn.lane, turn.room, turn.past) for turn in turns), strict=True)
+        return [Due(*row) for row in await self._database.fetch(TAKE_TURNS, *columns, size, lease_seconds)]
 
     async def settle(self, sent: Sequence[Due], at: datetime) -> None:
         """Remove what the broker has confirmed and note it in the timelines, in one statement.

@@ -214,6 +214,13 @@ class Broker(Protocol):
         """How full each queue of the topology is, the dead-letter queue included."""
         ...
 
+    async def lengths(self, queues: Sequence[str], *, most: int) -> Mapping[str, int]:
+        """How many are ready in each of these queues, counted no further than `most`: cheap, however much is there.
+
+        Raises `BrokerUnavailable`.
+        """
+        ...
+
     async def ping(self) -> None:
         """Return when the server answers; raises `BrokerUnavailable`."""
         ...

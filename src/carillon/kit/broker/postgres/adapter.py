@@ -121,6 +121,9 @@ class PostgresBroker:
     async def depths(self) -> Mapping[str, QueueDepth]:
         return await self._store.depths(self._topology.all_queues)
 
+    async def lengths(self, queues: Sequence[str], *, most: int) -> Mapping[str, int]:
+        return await self._store.lengths(queues, most)
+
     async def ping(self) -> None:
         await self._store.ping()
 

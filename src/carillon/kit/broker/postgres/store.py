@@ -89,6 +89,15 @@ WHERE queue = ANY($1::text[])
 GROUP BY queue
 """
 
+LENGTHS = """
+SELECT asked.queue, (
+    SELECT count(*) FROM (
+        SELECT FROM broker.messages m WHERE m.queue = asked.queue AND m.visible_at <= now() LIMIT $2
+    ) AS ready
+)
+FROM unnest($1::text[]) AS asked (queue)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:
@@ -213,6 +222,11 @@ class MessageStore:
             rows = await _told(connection.fetch(DEPTHS, list(queues), timeout=self._timeout))
         known = {row["queue"]: QueueDepth(*list(row)[1:]) for row in rows}
         return {queue: known.get(queue, QueueDepth(0, 0, 0, None)) for queue in queues}
+
+    async def lengths(self, queues: Sequence[str], most: int) -> dict[str, int]:
+        async with self.connection() as connection:
+            rows = await _told(connection.fetch(LENGTHS, list(queues), most, timeout=self._timeout))
+        return {row[0]: row[1] for row in rows}
 
     async def notify(self, channel: str, payload: str) -> None:
         async with self.connection() as connection:

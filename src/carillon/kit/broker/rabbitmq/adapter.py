@@ -143,17 +143,24 @@ class RabbitBroker:
                 await channel.queue_declare(queue, passive=True, timeout=heartbeat)
 
     async def depths(self) -> Mapping[str, QueueDepth]:
+        ready = await self._ready(self._topology.all_queues)
+        return {queue: QueueDepth(count, self._unsettled(queue), None, None) for queue, count in ready.items()}
+
+    async def lengths(self, queues: Sequence[str], *, most: int) -> Mapping[str, int]:
+        return {queue: min(count, most) for queue, count in (await self._ready(queues)).items()}
+
+    async def _ready(self, queues: Sequence[str]) -> dict[str, int]:
         session = await self._session_now()
         timeout = self._tuning.connect_timeout
         ready: dict[str, int] = {}
         try:
             async with session.channel(within=timeout) as channel:
-                for queue in self._topology.all_queues:
+                for queue in queues:
                     declared = await channel.queue_declare(queue, passive=True, timeout=timeout)
                     ready[queue] = declared.message_count or 0
         except TROUBLE as error:
             raise BrokerUnavailable(f"RabbitMQ does not tell its depths: {error}") from error
-        return {queue: QueueDepth(count, self._unsettled(queue), None, None) for queue, count in ready.items()}
+        return ready
 
     def _unsettled(self, queue: str) -> int:
         return sum(consumer.unsettled for consumer in self._consumers if consumer.queue == queue)

@@ -1,0 +1,21 @@
+"""Whose message it is, so that callers take turns while more waits than the relay takes at once."""
+
+from alembic import op
+
+revision = "0004"
+down_revision = "0003"
+
+# The default is for rows that a process of the release before still writes.
+STATEMENTS = (
+    "ALTER TABLE gateway.outbox ADD COLUMN caller_id uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000'",
+    """
+    UPDATE gateway.outbox o SET caller_id = n.caller_id
+    FROM gateway.notifications n WHERE n.id = o.notification_id
+    """,
+    "CREATE INDEX outbox_turns ON gateway.outbox (queue, caller_id, available_at)",
+)
+
+
+def upgrade() -> None:
+    for statement in STATEMENTS:
+        op.execute(statement)
