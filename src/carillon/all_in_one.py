@@ -8,14 +8,12 @@ import socket
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
-from msgspec import Meta
 
 import carillon.simulators.app
-import carillon.simulators.settings
 import carillon.templates.app
 import carillon.users.app
 from carillon.kit.broker.postgres.schema import end_leases as end_broker_leases
@@ -23,28 +21,11 @@ from carillon.kit.broker.postgres.schema import migrate_broker
 from carillon.kit.embedded_postgres import embedded_postgres, ensure_role_and_schema
 from carillon.kit.service import Service, bind, serve
 from carillon.kit.settings import Settings, load, variable
-from carillon.kit.telemetry.logs import LogFormat, LogLevel
+from carillon.process_settings import PlatformSettings
 from carillon.services import SERVICES, Entry
 
 _UNKNOWN = "postgresql://not-yet-known"
-SIMULATORS = Entry(
-    "simulators",
-    carillon.simulators.settings.SimulatorsSettings,
-    carillon.simulators.app.build,
-    carillon.simulators.app.migrate,
-)
-
-
-class PlatformSettings(Settings, frozen=True, kw_only=True):
-    """What `carillon up` itself reads."""
-
-    data_dir: Annotated[Path, Meta(description="Where everything that must survive a restart lives")] = Path(
-        ".carillon"
-    )
-    host: Annotated[str, Meta(description="Address to listen on; loopback unless told otherwise")] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=0, le=65535, description="Port of the front door")] = 8000
-    log_level: Annotated[LogLevel, Meta(description="debug, info, warning or error")] = "warning"
-    log_format: Annotated[LogFormat, Meta(description="json or text")] = "text"
+SIMULATORS = Entry("simulators", "SimulatorsSettings")
 
 
 @dataclass(frozen=True, slots=True)

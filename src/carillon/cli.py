@@ -1,4 +1,8 @@
-"""`carillon up | run | migrate | keys | settings | send | demo | users import | simulate`: a failure is one line."""
+"""`carillon up | run | migrate | keys | settings | send | demo | users import | simulate`: a failure is one line.
+
+A command imports what it needs: all of Carillon takes two seconds.
+"""
+# ruff: noqa: PLC0415
 
 import asyncio
 import os
@@ -6,21 +10,23 @@ import sys
 import traceback
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID
 
 import asyncpg
 import uvloop
 from cyclopts import App, Parameter
 
-import carillon.users.app
-from carillon import all_in_one, running_apart
 from carillon.kit.broker.port import BrokerError
 from carillon.kit.embedded_postgres import EmbeddedPostgresError
 from carillon.kit.errors import Unavailable
 from carillon.kit.settings import SettingsError, load
 from carillon.kit.telemetry.logs import configure_logs
-from carillon.users.settings import UsersSettings
+from carillon.process_settings import PlatformSettings
+
+if TYPE_CHECKING:
+    from carillon.all_in_one import Address
+    from carillon.users.settings import UsersSettings
 
 app = App(name="carillon", help="A notification system: committed when accepted, delivered or explained.")
 
@@ -45,7 +51,9 @@ def up(
     data_dir: DataDir = None,
 ) -> None:
     """Run every service in this process, on an embedded PostgreSQL. Needs no other server."""
-    settings = load(all_in_one.PlatformSettings, "", _with_flags(host=host, port=port, data_dir=data_dir))
+    from carillon import all_in_one
+
+    settings = load(PlatformSettings, "", _with_flags(host=host, port=port, data_dir=data_dir))
     configure_logs(settings.log_level, settings.log_format)
     for name in all_in_one.unknown_variables():
         _say(f"carillon: {name} is not a setting of ours; `carillon settings` lists them.")
@@ -55,13 +63,17 @@ def up(
 @app.command
 def run(service: ServiceName) -> None:
     """Run one service, with its own database and the broker of CARILLON_BROKER_URL."""
+    from carillon import running_apart
+
     _run(running_apart.run(service))
 
 
 @app.command
 def migrate(*, data_dir: DataDir = None) -> None:
     """Bring every schema up to date; make the administrator, the application token and the services' tokens."""
-    settings = load(all_in_one.PlatformSettings, "", _with_flags(data_dir=data_dir))
+    from carillon import running_apart
+
+    settings = load(PlatformSettings, "", _with_flags(data_dir=data_dir))
     configure_logs(settings.log_level, settings.log_format)
     _run(running_apart.migrate(settings.data_dir))
 
@@ -69,7 +81,7 @@ def migrate(*, data_dir: DataDir = None) -> None:
 @app.command
 def settings() -> None:
     """List every setting: its variable, its default and what it does."""
-    from carillon.settings_table import print_settings  # noqa: PLC0415 - rich is slow to import
+    from carillon.settings_table import print_settings
 
     print_settings()
 
@@ -77,13 +89,17 @@ def settings() -> None:
 @keys.command
 def rotate(*, data_dir: DataDir = None) -> None:
     """Add a key that signs in a minute; drop those of which no token lives. Running processes take it up themselves."""
-    print("\n".join(carillon.users.app.rotate_keys(_users(data_dir))))
+    from carillon.users.app import rotate_keys
+
+    print("\n".join(rotate_keys(_users(data_dir))))
 
 
 @keys.command(name="list")
 def list_keys(*, data_dir: DataDir = None) -> None:
     """List the keys: which one signs, which will, which only verify."""
-    print("\n".join(carillon.users.app.list_keys(_users(data_dir))))
+    from carillon.users.app import list_keys as listed
+
+    print("\n".join(listed(_users(data_dir))))
 
 
 @app.command
@@ -99,7 +115,7 @@ def send(
     data_dir: DataDir = None,
 ) -> None:
     """Notify everybody in a CSV, and tell what became of each. Sending the same file again sends nothing twice."""
-    from carillon.sending import job as sending  # noqa: PLC0415 - rich is slow to import
+    from carillon.sending import job as sending
 
     work = sending.Job(
         template=template,
@@ -115,7 +131,7 @@ def send(
 @app.command
 def demo(*, url: Url = "http://127.0.0.1:8000", data_dir: DataDir = None) -> None:
     """Send the small CSV that ships with Carillon through a running platform, and point at the mailbox."""
-    from carillon.sending import job as sending  # noqa: PLC0415 - rich is slow to import
+    from carillon.sending import job as sending
 
     sys.exit(_run(sending.demo(url, _credentials(data_dir))))
 
@@ -128,7 +144,7 @@ def import_users(
     data_dir: DataDir = None,
 ) -> None:
     """Take in users with the hashes of their passwords; run again, it goes on and doubles nobody."""
-    from carillon.importing.job import import_file  # noqa: PLC0415 - rich is slow to import
+    from carillon.importing.job import import_file
 
     sys.exit(_run(import_file(file, url=url, credentials=_credentials(data_dir))))
 
@@ -162,16 +178,18 @@ def _with_flags(**flags: object) -> dict[str, str]:
 
 
 def _credentials(data_dir: Path | None) -> Path:
-    return load(all_in_one.PlatformSettings, "", _with_flags(data_dir=data_dir)).data_dir / "credentials.json"
+    return load(PlatformSettings, "", _with_flags(data_dir=data_dir)).data_dir / "credentials.json"
 
 
-def _welcome(address: all_in_one.Address, administrator: UUID) -> None:
+def _welcome(address: "Address", administrator: UUID) -> None:
+    from carillon.all_in_one import first_curl
+
     print(
         f"Carillon is up   {address.url}\n"
         f"  documents      {address.url}/docs\n"
         f"  mailbox        {address.url}/mailbox\n"
         f"  tokens         {address.credentials}\n"
-        f"Send a notification:\n  {all_in_one.first_curl(address, administrator)}",
+        f"Send a notification:\n  {first_curl(address, administrator)}",
         flush=True,
     )
 
@@ -191,10 +209,12 @@ def _of_value(error: Exception) -> str:
     return f"A value cannot be used ({where}). `carillon settings` lists what each setting takes."
 
 
-def _users(data_dir: Path | None) -> UsersSettings:
+def _users(data_dir: Path | None) -> "UsersSettings":
     """The users service's settings, where nothing but its files is needed."""
+    from carillon.users.settings import UsersSettings
+
     environ = _with_flags(data_dir=data_dir)
-    folder = load(all_in_one.PlatformSettings, "", environ).data_dir
+    folder = load(PlatformSettings, "", environ).data_dir
     unused = "postgresql://unused.invalid/"
     return load(
         UsersSettings,

@@ -1,48 +1,54 @@
-"""The table of services: how each is configured, migrated and built. `carillon run` and `carillon up` read it."""
+"""The table of services: how each is configured, migrated and built. `carillon run` and `carillon up` read it.
+
+A service is imported when it is asked for: all five take seconds and tens of MiB that a process of one does not need.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
 from typing import Any
 
-import carillon.email_worker.app
-import carillon.email_worker.settings
-import carillon.gateway.app
-import carillon.gateway.settings
-import carillon.push_worker.app
-import carillon.push_worker.settings
-import carillon.templates.app
-import carillon.templates.settings
-import carillon.users.app
-import carillon.users.settings
 from carillon.kit.service import Service
 from carillon.kit.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One service: `schema` names its tables' home and its role in the embedded PostgreSQL.
-
-    `end_leases` takes back what a dead process still holds; None where nothing is ever held.
-    """
+    """One service: `schema` names its package, its tables' home and its role in the embedded PostgreSQL."""
 
     schema: str
-    settings: type[Settings]
-    build: Callable[[Any], Service]
-    migrate: Callable[[Any], Awaitable[None]]
-    end_leases: Callable[[Any], Awaitable[None]] | None = None
+    settings_name: str
 
+    @property
+    def settings(self) -> type[Settings]:
+        found: type[Settings] = getattr(import_module(f"carillon.{self.schema}.settings"), self.settings_name)
+        return found
 
-def _entry(name: str, app: Any, settings: type[Settings]) -> Entry:
-    return Entry(name, settings, app.build, app.migrate, getattr(app, "end_leases", None))
+    def build(self, settings: Any) -> Service:
+        built: Service = self._app.build(settings)
+        return built
+
+    async def migrate(self, settings: Any) -> None:
+        await self._app.migrate(settings)
+
+    @property
+    def end_leases(self) -> Callable[[Any], Awaitable[None]] | None:
+        """What takes back what a dead process still holds; None where nothing is ever held."""
+        return getattr(self._app, "end_leases", None)
+
+    @property
+    def _app(self) -> ModuleType:
+        return import_module(f"carillon.{self.schema}.app")
 
 
 SERVICES: dict[str, Entry] = {
     entry.schema: entry
     for entry in (
-        _entry("users", carillon.users.app, carillon.users.settings.UsersSettings),
-        _entry("templates", carillon.templates.app, carillon.templates.settings.TemplatesSettings),
-        _entry("gateway", carillon.gateway.app, carillon.gateway.settings.GatewaySettings),
-        _entry("email_worker", carillon.email_worker.app, carillon.email_worker.settings.EmailWorkerSettings),
-        _entry("push_worker", carillon.push_worker.app, carillon.push_worker.settings.PushWorkerSettings),
+        Entry("users", "UsersSettings"),
+        Entry("templates", "TemplatesSettings"),
+        Entry("gateway", "GatewaySettings"),
+        Entry("email_worker", "EmailWorkerSettings"),
+        Entry("push_worker", "PushWorkerSettings"),
     )
 }

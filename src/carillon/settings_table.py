@@ -5,9 +5,9 @@ from itertools import groupby
 from rich.console import Console
 from rich.table import Table
 
-from carillon.all_in_one import SIMULATORS, PlatformSettings
+from carillon.all_in_one import SIMULATORS
 from carillon.kit.settings import Variable, variables
-from carillon.running_apart import ProcessSettings
+from carillon.process_settings import PlatformSettings, ProcessSettings
 from carillon.services import SERVICES
 
 

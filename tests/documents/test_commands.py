@@ -5,9 +5,9 @@ from fnmatch import fnmatchcase
 
 import pytest
 
-from carillon.all_in_one import PlatformSettings
 from carillon.cli import app
 from carillon.kit.settings import variable
+from carillon.process_settings import PlatformSettings
 from carillon.services import SERVICES
 from carillon.settings_table import rows
 from tests.documents.reading import ROOT, Document, documents

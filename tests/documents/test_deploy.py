@@ -8,7 +8,7 @@ import yaml  # type: ignore[import-untyped]
 
 from carillon.cli import app
 from carillon.kit.settings import load, variable
-from carillon.running_apart import ProcessSettings
+from carillon.process_settings import ProcessSettings
 from carillon.services import SERVICES
 from carillon.settings_table import rows
 from tests.documents import composition
