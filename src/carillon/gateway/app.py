@@ -1,7 +1,7 @@
 """The gateway's only wiring: settings become a Service."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +27,7 @@ from carillon.gateway.actions.tally import TalliedAcceptances, TalliedReports, T
 from carillon.gateway.consumer import erasures_handler, reports_handler
 from carillon.gateway.dead_letter_consumer import dead_letters_handler
 from carillon.gateway.dead_letter_routes import Mortuary
+from carillon.gateway.door import door
 from carillon.gateway.routes import ROUTES, Gateway
 from carillon.gateway.settings import GatewaySettings
 from carillon.gateway.stats_routes import Figures
@@ -45,6 +46,7 @@ from carillon.kit.broker.port import Broker
 from carillon.kit.database import open_database
 from carillon.kit.http.app import build_app
 from carillon.kit.http.client import ServiceClient, open_session
+from carillon.kit.http.door import Admitting, KnownTokens
 from carillon.kit.http.limiting import CallerLimit, caller_limit
 from carillon.kit.http.system import HealthCheck
 from carillon.kit.migrations import migrate as migrate_schema
@@ -67,6 +69,8 @@ class Outside:
     loops: Mapping[str, Loop] = field(default_factory=dict)
     checks: Mapping[str, HealthCheck] = field(default_factory=dict)
     limit: CallerLimit | None = None
+    tokens: KnownTokens | None = None
+    """Those `authenticate` remembers; without them every request goes through the app."""
 
 
 def build(settings: GatewaySettings) -> Service:
@@ -129,6 +133,7 @@ async def outside(settings: GatewaySettings) -> AsyncIterator[Outside]:
                 **(limit.checks() if limit else {}),
             },
             limit=limit,
+            tokens=callers,
         )
 
 
@@ -179,12 +184,18 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
                 "measure": lambda: keep_measured(outbox, world.broker, backlog),
             },
             checks={**checks, **world.checks},
+            doors=_doors(world, gateway.acceptor),
         )
 
 
 def _relaying(settings: GatewaySettings, broker: Broker, outbox: Outbox, grew: asyncio.Event) -> Relaying:
     room = Room(broker.lengths, settings.relay_queue_length)
     return Relaying(outbox, broker, grew, room, size=settings.relay_batch, lease_seconds=settings.relay_lease_seconds)
+
+
+def _doors(world: Outside, acceptor: Acceptor) -> Sequence[Admitting]:
+    tokens = world.tokens
+    return [door(acceptor, tokens, service=NAME, counted=world.limit is not None)] if tokens else []
 
 
 def _consumed(

@@ -21,7 +21,7 @@ from carillon.contracts.notifications import (
     Timeline,
 )
 from carillon.contracts.statuses import Status
-from carillon.gateway.actions.accept import Acceptor, accept
+from carillon.gateway.actions.accept import Acceptor
 from carillon.gateway.actions.accept_batch import BatchAcceptor, accept_batch
 from carillon.gateway.actions.cancel import CancellationStore, cancel
 from carillon.gateway.actions.dry_run import Rehearsal, dry_run
@@ -31,24 +31,22 @@ from carillon.gateway.actions.read import read_one, read_page, read_request, rea
 from carillon.gateway.actions.record import record_word
 from carillon.gateway.dead_letter_routes import DEAD_LETTER_ROUTES
 from carillon.gateway.domain import Wanted
+from carillon.gateway.door import NOTIFICATIONS, SEND, read_notification, sent
 from carillon.gateway.errors import TooMuchWaits
 from carillon.gateway.stats_routes import STATS_ROUTES
 from carillon.kit.errors import Forbidden
 from carillon.kit.http.access import ApiRequest, owner_or
 from carillon.kit.http.answer import Answer
-from carillon.kit.http.bodies import reading
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.moments import Moment, moment
 from carillon.kit.http.paging import Page, PageSize
 from carillon.kit.http.routing import endpoint
 from carillon.kit.telemetry import correlation
 
-SEND = "notifications:send"
 READ = "notifications:read"
 REPORT = "notifications:report"
 EVERYTHING = "notifications:*"
 _TAG = "notifications"
-_read_one = reading(NotificationRequested)
 _BY_REQUEST = "/api/v1/notifications/request/"
 
 
@@ -75,7 +73,7 @@ def _owner(request: ApiRequest) -> UUID | None:
 
 @endpoint(
     "POST",
-    "/notifications",
+    NOTIFICATIONS,
     needs=SEND,
     says="Ask to notify a user: 202 once it is committed, 200 with the present status for a replay",
     status=202,
@@ -85,17 +83,8 @@ def _owner(request: ApiRequest) -> UUID | None:
     tag=_TAG,
 )
 async def send(request: ApiRequest, data: JSONBody[NotificationRequested]) -> Answer[Envelope[NotificationAccepted]]:
-    standing = await accept(
-        data,
-        _gateway(request).acceptor,
-        caller_id=request.auth.caller_id,
-        correlation_id=correlation.current(),
-    )
-    answer = NotificationAccepted(standing.notification_id, data.request_id, standing.status, standing.stage)
-    return Answer(
-        Envelope(answer, "accepted" if standing.fresh else "accepted before"),
-        status_code=202 if standing.fresh else 200,
-    )
+    status, answer = await sent(data, request.auth, _gateway(request).acceptor)
+    return Answer(answer, status_code=status)
 
 
 @endpoint(
@@ -110,7 +99,7 @@ async def send(request: ApiRequest, data: JSONBody[NotificationRequested]) -> An
 async def send_batch(request: ApiRequest, data: JSONBody[BatchRequested]) -> Answer[Envelope[BatchReport]]:
     report = await accept_batch(
         data.notifications,
-        _read_one,
+        read_notification,
         _gateway(request).batches,
         caller_id=request.auth.caller_id,
         correlation_id=correlation.current(),

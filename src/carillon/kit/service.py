@@ -15,6 +15,7 @@ from typing import cast
 import structlog
 import uvicorn
 
+from carillon.kit.http.door import Admitting
 from carillon.kit.http.edge import App
 from carillon.kit.http.front_door import front_door
 from carillon.kit.http.protocol import EnvelopeProtocol
@@ -33,12 +34,13 @@ _STEADY_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What an opened service offers: its app, its loops (restarted when they fail), its checks, and its shortcuts."""
+    """What an opened service offers: app, loops (restarted when they fail), checks, and its ways past the app."""
 
     app: App
     loops: Mapping[str, Loop] = field(default_factory=dict)
     checks: Mapping[str, HealthCheck] = field(default_factory=dict)
     shortcuts: Sequence[Answering] = ()
+    doors: Sequence[Admitting] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ async def serve(
         running = {service.name: await stack.enter_async_context(service.open()) for service in services}
         app = front_door([(service, running[service.name]) for service in services])
         shortcuts = [shortcut for each in running.values() for shortcut in each.shortcuts]
-        async with http_server(app, listening, shortcuts=shortcuts):
+        doors = [door for each in running.values() for door in each.doors]
+        async with http_server(app, listening, shortcuts=shortcuts, doors=doors):
             lag = asyncio.create_task(watch_loop(), name="loop_lag")
             loops = [
                 asyncio.create_task(_kept(s, n, loop), name=f"{s}.{n}")
@@ -130,11 +133,11 @@ def _signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def http_server(
-    app: App, listening: socket.socket, *, shortcuts: Sequence[Answering] = ()
+    app: App, listening: socket.socket, *, shortcuts: Sequence[Answering] = (), doors: Sequence[Admitting] = ()
 ) -> AsyncIterator[None]:
     config = uvicorn.Config(
         app,
-        http=cast(type[asyncio.Protocol], partial(EnvelopeProtocol, shortcuts=shortcuts)),
+        http=cast(type[asyncio.Protocol], partial(EnvelopeProtocol, shortcuts=shortcuts, doors=doors)),
         ws="none",
         lifespan="off",
         access_log=False,

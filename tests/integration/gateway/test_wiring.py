@@ -135,6 +135,25 @@ async def test_a_gateway_built_from_settings_accepts_and_relays(settings: Gatewa
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("limit", [0, 1000])
+async def test_the_door_lets_in_whose_token_is_remembered_unless_requests_are_counted(
+    settings: GatewaySettings, limit: int
+) -> None:
+    headers = [(b"authorization", f"Bearer {TOKEN}".encode()), (b"content-type", b"application/json")]
+    counted = msgspec.structs.replace(settings, requests_per_minute=limit)
+    async with build(counted).open() as running, serving(running.app, doors=running.doors) as url:
+        (door,) = running.doors
+        before = door(b"/v1/notifications", [*headers, (b"content-length", b"9")])
+        async with aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {TOKEN}"}) as session:
+            for status in (202, 200):
+                async with session.post("/api/v1/notifications/", json=BODY) as said:
+                    assert said.status == status
+                    assert ("RateLimit" in said.headers) == (limit > 0)
+        after = door(b"/v1/notifications", [*headers, (b"content-length", b"9")])
+
+    assert (before, after is None) == (None, limit > 0)
+
+
 async def test_while_users_and_templates_are_away_known_callers_are_still_served(
     settings: GatewaySettings, neighbours: Peer
 ) -> None:

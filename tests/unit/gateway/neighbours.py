@@ -86,3 +86,6 @@ class Callers:
         if token not in self.known:
             raise Unauthenticated
         return self.known[token]
+
+    def at_hand(self, token: str) -> Caller | None:
+        return self.known.get(token)

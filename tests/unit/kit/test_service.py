@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from carillon.kit.http.door import Admitting, Enter
 from carillon.kit.http.edge import Receive, Scope, Send
 from carillon.kit.http.shortcut import Answering
 from carillon.kit.http.system import HealthCheck
@@ -45,12 +46,13 @@ def service(
     loops: dict[str, Callable[[], Awaitable[None]]] | None = None,
     checks: dict[str, HealthCheck] | None = None,
     shortcuts: Sequence[Answering] = (),
+    doors: Sequence[Admitting] = (),
 ) -> Service:
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[Running]:
         diary.entries.append(f"{name} opened")
         try:
-            yield Running(plain(diary, name), loops or {}, checks or {}, shortcuts)
+            yield Running(plain(diary, name), loops or {}, checks or {}, shortcuts, doors)
         finally:
             diary.entries.append(f"{name} closed")
 
@@ -241,6 +243,22 @@ async def test_shortcuts_work_behind_the_front_door() -> None:
 
     assert said == ["quick", "ok"]
     assert [entry for entry in diary.entries if "asked" in entry] == ["bells asked /v1/bells/long"]
+
+
+async def test_a_service_is_served_with_its_doors() -> None:
+    async def welcome() -> bytes:
+        return b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nenter"
+
+    def door(target: bytes, _given: object) -> Enter | None:
+        return (lambda _body, _own: welcome()) if target == b"/api/v1/bells" else None
+
+    async with running(service(Diary(), "bells", doors=[door])) as (url, _), aiohttp.ClientSession() as session:
+        said = []
+        for path in ("/api/v1/bells", "/api/v1/bells/1"):
+            async with session.post(url + path, data=b"x") as answer:
+                said.append(await answer.text())
+
+    assert said == ["enter", "ok"]
 
 
 async def test_the_loops_lag_is_measured_while_a_service_runs() -> None:

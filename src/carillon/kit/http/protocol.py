@@ -10,6 +10,7 @@ import structlog
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from carillon.kit.errors import Problem
+from carillon.kit.http.door import Admitting, Enter
 from carillon.kit.http.envelope import failure
 from carillon.kit.http.gathered import Gathered
 from carillon.kit.http.shortcut import Answering, Coming
@@ -63,9 +64,12 @@ class EnvelopeProtocol(HttpToolsProtocol):
     _head = 0
     _timer: asyncio.TimerHandle | None = None
 
-    def __init__(self, *, shortcuts: Sequence[Answering] = (), **terms: Any) -> None:
+    def __init__(self, *, shortcuts: Sequence[Answering] = (), doors: Sequence[Admitting] = (), **terms: Any) -> None:
         super().__init__(**terms)
         self._shortcuts = shortcuts
+        self._doors = doors
+        self._entering: Enter | None = None
+        self._held: list[bytes] = []
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._gathered = Gathered(transport, self.loop)
@@ -93,12 +97,20 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._answered = bool(self._shortcuts) and self._take_shortcut()
-        if not self._answered:
+        self._answered, self._entering = self._take_shortcut(), self._door()
+        if not self._answered and self._entering is None:
             super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._entering is None:
+            super().on_body(body)
+        else:
+            self._held.append(body)
 
     def on_message_complete(self) -> None:
         self._whole = True
+        if self._entering is not None:
+            self._answered = self._enter(self._entering)
         if not self._answered:
             super().on_message_complete()
 
@@ -125,18 +137,47 @@ class EnvelopeProtocol(HttpToolsProtocol):
         cycle = cast("RequestResponseCycle | None", self.cycle)
         return cycle is not None and not cycle.response_complete
 
-    def _take_shortcut(self) -> bool:
+    def _is_free(self) -> bool:
         """Only while no answer is owed on this connection, so that all leave in the order of their requests."""
-        parser = self.parser
-        if (
-            parser.get_method() != b"GET"
-            or self._owes()
-            or not parser.should_keep_alive()
-            or parser.get_http_version() != "1.1"
+        return not (
+            self._owes()
+            or not self.parser.should_keep_alive()
+            or self.parser.get_http_version() != "1.1"
             or self.flow.write_paused
             or self._gathered.full
             or self._gathered.is_closing()
-        ):
+        )
+
+    def _door(self) -> Enter | None:
+        """The first that lets this request in; its body is held until it is whole."""
+        self._held = []
+        if not self._doors or self.parser.get_method() != b"POST" or not self._is_free():
+            return None
+        for door in self._doors:
+            try:
+                if (enter := door(self.url, self.headers)) is not None:
+                    return enter
+            except Exception as error:  # noqa: BLE001 - whatever it fails of, the ordinary way is open
+                _log.error("door_failed", exc_info=error)
+        return None
+
+    def _enter(self, enter: Enter) -> bool:
+        """Whether the body was let in; else the server is told of the whole request now."""
+        body, self._held, self._entering = b"".join(self._held), [], None
+        try:
+            coming = enter(body, self.server_state.default_headers)
+        except Exception as error:  # noqa: BLE001 - whatever it fails of, the ordinary way is open
+            _log.error("door_failed", exc_info=error)
+            coming = None
+        if coming is not None:
+            self._owe(coming)
+            return True
+        super().on_headers_complete()
+        super().on_body(body)
+        return False
+
+    def _take_shortcut(self) -> bool:
+        if not self._shortcuts or self.parser.get_method() != b"GET" or not self._is_free():
             return False
         for shortcut in self._shortcuts:
             try:
@@ -149,17 +190,20 @@ class EnvelopeProtocol(HttpToolsProtocol):
                 self.on_response_complete()
                 return True
             if answer is not None:
-                self._unset_keepalive_if_required()
-                owed = _Owed()
-                self.cycle = cast("RequestResponseCycle", owed)
-                task = self.loop.create_task(self._pay(owed, answer))
-                task.add_done_callback(self.tasks.discard)
-                self.tasks.add(task)
+                self._owe(answer)
                 return True
         return False
 
+    def _owe(self, coming: Coming) -> None:
+        self._unset_keepalive_if_required()
+        owed = _Owed()
+        self.cycle = cast("RequestResponseCycle", owed)
+        task = self.loop.create_task(self._pay(owed, coming))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
     async def _pay(self, owed: "_Owed", coming: Coming) -> None:
-        """Send what was looked up; requests that arrived meanwhile have waited."""
+        """Send what was waited for; requests that arrived meanwhile have waited."""
         try:
             answer = await coming
             owed.response_complete = True

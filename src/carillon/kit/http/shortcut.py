@@ -27,10 +27,10 @@ Answering = Callable[[bytes, Sequence[Header], Sequence[Header]], bytes | Coming
 
 _PARAMETER = re.compile(r"\{(\w+):uuid\}")
 _UUID = b"([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})"
-_BEARER = re.compile(rb"[Bb]earer ([!-~]+)")
-_CORRELATION = correlation.HEADER.lower().encode()
+BEARER = re.compile(rb"[Bb]earer ([!-~]+)")
+CORRELATION = correlation.HEADER.lower().encode()
 # Those that change nothing about an answer from memory. Any other, one of tomorrow too, takes the ordinary way.
-_PLAIN = frozenset(
+PLAIN = frozenset(
     b"host user-agent accept accept-encoding accept-language authorization connection cache-control pragma dnt "
     b"x-correlation-id x-request-id traceparent tracestate baggage forwarded via x-forwarded-for x-forwarded-host "
     b"x-forwarded-port x-forwarded-proto x-real-ip".split()
@@ -53,7 +53,7 @@ class Written(NamedTuple):
     @classmethod
     def of(cls, ready: Ready) -> Self:
         headers, body = encoded(ready.content, ready.headers)
-        return cls(_lines(headers), body)
+        return cls(lines(headers), body)
 
 
 class Tokens(Protocol):
@@ -107,11 +107,11 @@ class Shortcut:
         written = self._at_hand(asked)
         self._tokens.count()
         if own is not self._own:  # the server makes a new list each second
-            self._own, self._own_lines = own, _lines(own)
-        identity = next((value for name, value in given if name == _CORRELATION), None)
+            self._own, self._own_lines = own, lines(own)
+        identity = next((value for name, value in given if name == CORRELATION), None)
         if written is None:
             return self._looked_up(asked, identity, self._own_lines, started)
-        answer = _whole(_OK, self._own_lines, written, _identity(identity))
+        answer = whole(_OK, self._own_lines, written, identity_of(identity))
         self._seconds.observe(time.perf_counter() - started)
         return answer
 
@@ -122,21 +122,21 @@ class Shortcut:
         try:
             written = Written.of(await self._look_up(asked))
         except Exception as error:  # noqa: BLE001 - whatever it fails of, somebody waits for an answer
-            problem = _problem(error, self.route)
+            problem = problem_of(error, "GET", self.route)
             headers, body = refusal(problem)
-            line, written = _status_line(problem.status), Written(_lines(headers), body)
+            line, written = status_line(problem.status), Written(lines(headers), body)
             seconds = HTTP_SECONDS.labels(self._service, "GET", self.route, str(problem.status))
         seconds.observe(time.perf_counter() - started)
-        return _whole(line, own_lines, written, bound)
+        return whole(line, own_lines, written, bound)
 
     def _asked(self, target: bytes, given: Sequence[Header]) -> UUID | None:
         """What is asked about, where the request is plain and the caller is known and may."""
         if (found := self._path.fullmatch(target)) is None:
             return None
         headers = dict(given)
-        if len(headers) != len(given) or not headers.keys() <= _PLAIN:
+        if len(headers) != len(given) or not headers.keys() <= PLAIN:
             return None
-        token = _BEARER.fullmatch(headers.get(b"authorization", b""))
+        token = BEARER.fullmatch(headers.get(b"authorization", b""))
         caller = self._tokens.at_hand(token[1].decode()) if token else None
         if caller is None or (self._counted and caller.kind != "service"):
             return None
@@ -144,29 +144,30 @@ class Shortcut:
         return asked if self._may(caller, asked) else None
 
 
-def _problem(error: Exception, route: str) -> Problem:
+def problem_of(error: Exception, method: str, route: str) -> Problem:
+    """What to tell of it; a mistake of ours is logged as the framework's are."""
     problem = error if isinstance(error, Problem) else Crashed()
     if problem is not error:
-        _log.error("request_crashed", method="GET", route=route, exc_info=error)
+        _log.error("request_crashed", method=method, route=route, exc_info=error)
     elif problem.status >= 500:  # noqa: PLR2004
         _log.warning("request_failed", code=problem.code, reason=problem.message)
     return problem
 
 
-def _status_line(status: int) -> bytes:
+def status_line(status: int) -> bytes:
     return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
 
 
-_OK = _status_line(200)
+_OK = status_line(200)
 
 
-def _whole(line: bytes, own_lines: bytes, written: Written, identity: bytes) -> bytes:
-    return b"".join((line, own_lines, written.head, _CORRELATION, b": ", identity, b"\r\n\r\n", written.body))
+def whole(line: bytes, own_lines: bytes, written: Written, identity: bytes) -> bytes:
+    return b"".join((line, own_lines, written.head, CORRELATION, b": ", identity, b"\r\n\r\n", written.body))
 
 
-def _lines(headers: Sequence[Header]) -> bytes:
+def lines(headers: Sequence[Header]) -> bytes:
     return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
-def _identity(given: bytes | None) -> bytes:
+def identity_of(given: bytes | None) -> bytes:
     return correlation.accepted(given.decode("latin-1") if given else None).encode()
