@@ -20,6 +20,7 @@ from carillon.delivery.pool import Pool
 from carillon.delivery.ports import Channel, Contacts, Templates
 from carillon.delivery.providers import Route
 from carillon.delivery.reports import ReportPublisher
+from carillon.delivery.retention import keep_retired
 from carillon.delivery.settings import WorkerSettings
 from carillon.delivery.store import DeliveriesStore, end_leases
 from carillon.kit.auth import Caller
@@ -125,7 +126,7 @@ async def working(
         )
         own = {**_checks(database, broker, pool), **checks}
         app = build_app(worker.name, [], authenticate=_nobody, state={}, checks=own, title=f"Carillon {worker.name}")
-        yield Running(app, _lanes(worker, broker, tools), own)
+        yield Running(app, {**_lanes(worker, broker, tools), **_retention(worker, store)}, own)
 
 
 def _lanes(worker: Worker, broker: Broker, tools: Tools) -> Mapping[str, Loop]:
@@ -141,6 +142,12 @@ def _lanes(worker: Worker, broker: Broker, tools: Tools) -> Mapping[str, Loop]:
         ).run
         for lane in LANES
     }
+
+
+def _retention(worker: Worker, store: DeliveriesStore) -> Mapping[str, Loop]:
+    """None where everything is kept for ever."""
+    days = worker.settings.keep_days
+    return {"retention": lambda: keep_retired(store, days, service=worker.name)} if days else {}
 
 
 def _neighbours(worker: Worker, session: aiohttp.ClientSession, token: str) -> Neighbours:

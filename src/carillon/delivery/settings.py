@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from carillon.contracts.channels import RETRY_DELAYS
+from carillon.contracts.retention import KEEP_DAYS
 from carillon.kit.settings import Settings
 
 Seconds = Annotated[float, Meta(gt=0)]
@@ -43,6 +44,10 @@ class WorkerSettings(Settings, frozen=True, kw_only=True):
     ] = 0.5
     breaker_calls: Annotated[int, Meta(ge=2, le=1000, description="How many calls that share is taken of")] = 20
     breaker_seconds: Annotated[float, Meta(gt=0, description="First rest of an open breaker; doubles to 30 s")] = 2.0
+    keep_days: Annotated[
+        int,
+        Meta(ge=0, le=36_500, description="The gateway's own: deliveries stay 38 days longer; 0 keeps them for ever"),
+    ] = KEEP_DAYS
     contact_fresh_seconds: Annotated[float, Meta(ge=0, description="Age up to which a contact needs no question")] = (
         30.0
     )

@@ -3,11 +3,13 @@
 import os
 import socket
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 
 from carillon.contracts.channels import Channel
 from carillon.delivery.domain import AlreadyFailed, AlreadySent, ClaimFound, Granted, HeldElsewhere
 from carillon.delivery.ports import ClaimWanted, DeliveryKey, Settlement
 from carillon.kit.database import Database, Row
+from carillon.kit.ids import first_key_of
 
 # A lapsed claim's outcome is unknown: it is tried again, but a message that may go out at most once has failed.
 _CLAIM = """
@@ -69,6 +71,16 @@ UPDATE {schema}.deliveries SET lease_until = clock_timestamp()
 WHERE state = 'claimed' AND lease_until > clock_timestamp()
 """
 
+# By the key, which is in the order of time; what was settled lately stays, however old its notification is.
+_DROP_SETTLED = """
+DELETE FROM {schema}.deliveries WHERE ctid = ANY(ARRAY(
+    SELECT d.ctid FROM {schema}.deliveries AS d
+    WHERE d.notification_id < $1 AND coalesce(d.settled_at, d.lease_until) < clock_timestamp() - $2 * interval '1 day'
+    ORDER BY d.notification_id, d.generation, d.channel LIMIT $3 FOR UPDATE SKIP LOCKED
+))
+RETURNING 1
+"""
+
 _MOMENT = 0.05
 
 
@@ -82,6 +94,7 @@ class DeliveriesStore:
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._claim, self._held, self._settle = (sql.format(schema=schema) for sql in (_CLAIM, _HELD, _SETTLE))
         self._former = _FORMER.format(schema=schema)
+        self._drop_settled = _DROP_SETTLED.format(schema=schema)
 
     async def claim(self, wanted: Sequence[ClaimWanted]) -> Sequence[ClaimFound]:
         """Claim what is free in one statement; a second one reads what others hold or have finished.
@@ -128,6 +141,11 @@ class DeliveriesStore:
         """Those of them that have gone out, under this generation or a former one."""
         present = await self._formerly(keys) | await self._present(keys)
         return {key: found for key, found in present.items() if isinstance(found, AlreadySent)}
+
+    async def drop_settled(self, *, older_than_days: int, limit: int) -> int:
+        """Forget deliveries whose outcome is so old; how many. A live claim stays."""
+        born_before = first_key_of(datetime.now(UTC) - timedelta(days=older_than_days))
+        return len(await self._database.fetch(self._drop_settled, born_before, older_than_days, limit))
 
     async def _formerly(self, keys: Iterable[DeliveryKey]) -> dict[DeliveryKey, ClaimFound]:
         """What became of former generations, where that forbids to send; only what was queued anew has any."""

@@ -22,6 +22,7 @@ from carillon.gateway.actions.ports import Contacts, ReportStore, Templates
 from carillon.gateway.actions.prepare import keep_prepared, prepare
 from carillon.gateway.actions.relay import Relaying, relay
 from carillon.gateway.actions.replay import Replaying
+from carillon.gateway.actions.retire import keep_retired
 from carillon.gateway.actions.room import Room
 from carillon.gateway.actions.tally import TalliedAcceptances, TalliedReports, Tallies
 from carillon.gateway.consumer import erasures_handler, reports_handler
@@ -39,11 +40,12 @@ from carillon.gateway.store.notifications import Notifications
 from carillon.gateway.store.outbox import Outbox
 from carillon.gateway.store.partitions import Partitions
 from carillon.gateway.store.reports import Reports
+from carillon.gateway.store.retirements import Retirements
 from carillon.gateway.store.session import steady
 from carillon.kit.auth import Authenticator
 from carillon.kit.broker.open import open_broker
 from carillon.kit.broker.port import Broker
-from carillon.kit.database import open_database
+from carillon.kit.database import Database, open_database
 from carillon.kit.http.app import build_app
 from carillon.kit.http.client import ServiceClient, open_session
 from carillon.kit.http.door import Admitting, KnownTokens
@@ -181,6 +183,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
                 "relay": lambda: relay(relaying),
                 **_consumed(settings, world.broker, letters, reports, Erasures(database)),
                 "partitions": lambda: keep_prepared(Partitions(database)),
+                **_retention(settings, database),
                 "measure": lambda: keep_measured(outbox, world.broker, backlog),
             },
             checks={**checks, **world.checks},
@@ -196,6 +199,12 @@ def _relaying(settings: GatewaySettings, broker: Broker, outbox: Outbox, grew: a
 def _doors(world: Outside, acceptor: Acceptor) -> Sequence[Admitting]:
     tokens = world.tokens
     return [door(acceptor, tokens, service=NAME, counted=world.limit is not None)] if tokens else []
+
+
+def _retention(settings: GatewaySettings, database: Database) -> Mapping[str, Loop]:
+    """None where everything is kept for ever."""
+    days = settings.keep_days
+    return {"retention": lambda: keep_retired(Retirements(database), days)} if days else {}
 
 
 def _consumed(

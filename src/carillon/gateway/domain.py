@@ -339,6 +339,11 @@ def months(now: datetime, ahead: int) -> Iterator[Month]:
         start = end
 
 
+def month_named(name: str) -> Month:
+    """The month of a partition, of a name as `months` gives them."""
+    return next(months(datetime.strptime(name, "%Y_%m").replace(tzinfo=UTC), 0))
+
+
 def cut(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     """Pieces of at most `size`."""
     return (items[start : start + size] for start in range(0, len(items), size))

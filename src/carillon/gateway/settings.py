@@ -6,6 +6,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from carillon.contracts.channels import RETRY_DELAYS
+from carillon.contracts.retention import KEEP_DAYS
 from carillon.kit.settings import Settings
 
 _Url = "http://127.0.0.1:8000"
@@ -44,4 +45,8 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
         float, Meta(ge=1, description="After how long a stopped relay's messages are taken by another")
     ] = 20.0  # longer than a publish may take: a lease that ends before only sends a message twice
     recorder_batch: Annotated[int, Meta(ge=1, le=5000, description="Most report messages recorded at once")] = 500
+    keep_days: Annotated[
+        int,
+        Meta(ge=0, le=36_500, description="A month leaves once all of it is older and has ended; 0 keeps it for ever"),
+    ] = KEEP_DAYS
     recorder_in_flight: Annotated[int, Meta(ge=1, le=20, description="Batches of reports recorded at a time")] = 2

@@ -31,7 +31,7 @@ from carillon.users.actions.mailing import Terms
 from carillon.users.actions.noting import TokensUsed
 from carillon.users.actions.rotating import KeyFile
 from carillon.users.domain.people import Address, address
-from carillon.users.loops import Changes, announce, mail, note_used, tidy, watch_keys
+from carillon.users.loops import Changes, announce, mail, note_used, shorten, tidy, watch_keys
 from carillon.users.providers.access_tokens import AccessTokens
 from carillon.users.providers.installation import (
     Installation,
@@ -236,6 +236,7 @@ def _running(here: Resources, database: Database, broker: Broker, token: str) ->
         "note_used": partial(note_used, here.used, stores.opaque_tokens),
         "watch_keys": partial(watch_keys, here.keys, here.access_tokens),
         "tidy": partial(tidy, stores),
+        **({"shorten": partial(shorten, stores.audit_trail, settings.audit_days)} if settings.audit_days else {}),
         "mail": partial(
             mail, stores.account_mails, stores.one_time_tokens, _terms(settings), settings.gateway_url, token
         ),

@@ -10,7 +10,7 @@ from uuid import UUID
 from carillon.kit.broker.port import Broker
 from carillon.kit.http.client import ServiceClient, open_session
 from carillon.kit.remembered_tokens import RememberedTokens
-from carillon.kit.telemetry.metrics import OUTBOX_WAITING
+from carillon.kit.telemetry.metrics import OUTBOX_WAITING, ROWS_RETIRED
 from carillon.users.actions.announcing import BATCH, Outbox, announce_batch, vouch
 from carillon.users.actions.looking_up import LookUps
 from carillon.users.actions.mailing import BATCH as MAIL_BATCH
@@ -99,6 +99,21 @@ async def tidy(kept: Tidied) -> None:
     """Drop what has ended, in small bites, for ever."""
     while True:
         if await kept.drop_ended(limit=_BITE) < _BITE:
+            await asyncio.sleep(_TIDY_SECONDS)
+
+
+class Trail(Protocol):
+    """The audit trail."""
+
+    async def drop_old(self, *, older_than_days: int, limit: int) -> int: ...
+
+
+async def shorten(trail: Trail, days: int) -> None:
+    """Drop audit events that are older, in small bites, for ever."""
+    while True:
+        dropped = await trail.drop_old(older_than_days=days, limit=_BITE)
+        ROWS_RETIRED.labels("users", "audit_events").inc(dropped)
+        if dropped < _BITE:
             await asyncio.sleep(_TIDY_SECONDS)
 
 

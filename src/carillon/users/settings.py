@@ -82,4 +82,7 @@ class UsersSettings(Settings, frozen=True, kw_only=True):
     admin_email: Annotated[str, Meta(description="Address of the administrator that the first start makes")] = (
         "admin@carillon.local"
     )
+    audit_days: Annotated[
+        int, Meta(ge=0, le=36_500, description="Age at which audit events are dropped; 0 keeps them for ever")
+    ] = 0
     service_token_days: Annotated[int, Meta(ge=1, description="Life of the tokens that the first start makes")] = 365

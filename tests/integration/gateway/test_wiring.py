@@ -128,6 +128,7 @@ async def test_a_gateway_built_from_settings_accepts_and_relays(settings: Gatewa
         "relay",
         "recorder",
         "partitions",
+        "retention",
         "measure",
     }
     assert {name: found["status"] for name, found in health["dependencies"].items()} == {

@@ -25,6 +25,8 @@ FILL_WAITS = Counter("carillon_cache_fill_waits_total", "Fills that waited for o
 LOOP_LAG = Histogram(
     "carillon_event_loop_lag_seconds", "How late a timer of the event loop comes, looked at every 50 ms", buckets=_QUICK
 )
+ROWS_RETIRED = Counter("carillon_rows_retired_total", "Rows dropped because they were old", ["service", "table"])
+PARTITIONS_RETIRED = Counter("carillon_partitions_retired_total", "Months dropped as a whole", ["service"])
 CACHE_READS = Counter("carillon_cache_reads_total", "Look-ups in a cache, by result", ["service", "cache", "result"])
 
 

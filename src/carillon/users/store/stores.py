@@ -6,6 +6,7 @@ from carillon.users.store.addresses import Addresses
 from carillon.users.store.administration import Administration
 from carillon.users.store.applications import Applications
 from carillon.users.store.audiences import Audiences
+from carillon.users.store.audit_trail import AuditTrail
 from carillon.users.store.categories import Categories
 from carillon.users.store.consent import ConsentHistory
 from carillon.users.store.credentials import Credentials
@@ -38,6 +39,7 @@ class Stores:
         self.administration = Administration(database)
         self.applications = Applications(database)
         self.audiences = Audiences(database)
+        self.audit_trail = AuditTrail(database)
         self.categories = Categories(database)
         self.consent = ConsentHistory(database)
         self.credentials = Credentials(database)
