@@ -118,6 +118,16 @@ async def test_every_order_of_reports_ends_the_same(around: Around, house: House
     assert len(timelines[0][0]) == 7
 
 
+async def test_a_late_word_on_a_former_generation_undoes_nothing_of_what_was_queued_anew(house: House) -> None:
+    key = await house.accepted()
+    async with open_database(steady(house.around.dsn), name="recorder") as database:
+        await record([retried(key, 1, generation=1)], Reports(database))
+        await record([failed(key)], Reports(database))
+
+    found = (await house.call("GET", f"/notifications/{key}")).data
+    assert (found["status"], found["stage"], found["attempts"]) == ("pending", "retrying", 1)
+
+
 async def test_recorders_with_the_same_notifications_never_deadlock(around: Around, house: House) -> None:
     keys = [await house.accepted() for _ in range(40)]
     reports = [report for key in keys for report in life(key)] * 2

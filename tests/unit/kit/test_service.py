@@ -94,6 +94,7 @@ async def test_loops_drain_while_http_still_answers_and_resources_are_open() -> 
         try:
             await asyncio.Event().wait()
         finally:
+            await asyncio.sleep(0.5)  # work that takes longer than closing a server that nobody uses
             async with aiohttp.ClientSession() as session, session.get(told["url"] + "/api/v1/bells/last") as answer:
                 diary.entries.append(f"drained with {answer.status}")
 
