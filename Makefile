@@ -12,7 +12,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-all check fmt outage dead_letters mutations docs-reference bench lock clean
+.PHONY: help up demo test test-all check fmt outage dead-letters mutations docs-reference bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,7 +43,7 @@ test-all: check ## the slow tests too: deep fuzzing, more fault seeds, every com
 outage: $(VENV)/.development ## the mail provider is away while 10,000 wait (MINUTES=10, COUNT=10000, BROKER=embedded)
 	$(BIN)/python -m tests.chaos.provider_down --minutes $(MINUTES) --count $(COUNT) --broker $(BROKER)
 
-dead_letters: $(VENV)/.development ## 10,000 dead letters of three causes are replayed by cause (COUNT=10000, BROKER=embedded)
+dead-letters: $(VENV)/.development ## 10,000 dead letters of three causes are replayed by cause (COUNT=10000, BROKER=embedded)
 	$(BIN)/python -m tests.chaos.many_dead --count $(COUNT) --broker $(BROKER)
 
 mutations: $(VENV)/.development ## take out one guarantee at a time: a test has to notice
