@@ -1,9 +1,8 @@
 """The providers of a channel together: who takes the next message, and who waits for what without harm to others."""
 
 import asyncio
-import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from carillon.contracts.channels import Lane
@@ -86,24 +85,29 @@ class Pool:
     def states(self) -> Mapping[str, State]:
         return {route.name: route.breaker.state for route in self._routes}
 
-    @contextlib.asynccontextmanager
-    async def place(
+    def place(
         self, lane: Lane, admission: Admission = ANY, *, seconds: float, without: Collection[str] = ()
-    ) -> AsyncIterator[Route]:
+    ) -> "_Place":
         """Hold a place at a provider for the length of the block, at none of those named in `without`.
 
         Raises NoPlace: none came free within `seconds`, or all providers are away by now.
         """
+        return _Place(self, _Wish(lane, admission.probe, without), seconds)
+
+    async def entered(self, wish: _Wish, seconds: float) -> Route:
+        """A place taken. Raises NoPlace."""
         try:
-            route = await self._take(_Wish(lane, admission.probe, without), seconds)
+            return await self._take(wish, seconds)
         except NoPlace as none:
-            if not without:
+            if not wish.without:
                 self._waits[none.reason].inc()
             raise
-        try:
-            yield route
-        finally:
-            self._give_back(route)
+
+    def left(self, route: Route) -> None:
+        self._free += 1
+        route.leave()
+        if self._high or self._others:
+            self._hand_out()
 
     async def _take(self, wish: _Wish, seconds: float) -> Route:
         queue = self._high if wish.lane == "high" else self._others
@@ -122,16 +126,10 @@ class Pool:
                 return await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled() and turn.exception() is None:  # it came in the moment we left
-                self._give_back(turn.result())
+                self.left(turn.result())
             if isinstance(error, TimeoutError):
                 raise NoPlace("no_free_connection") from None
             raise
-
-    def _give_back(self, route: Route) -> None:
-        self._free += 1
-        route.leave()
-        if self._high or self._others:
-            self._hand_out()
 
     def _hand_out(self) -> None:
         """Everybody alike waits for the same: where one of them finds nothing, nobody behind does."""
@@ -191,6 +189,26 @@ class Pool:
     def _token_came(self) -> None:
         self._alarm = None
         self._hand_out()
+
+
+class _Place:
+    """A class of its own because every message passes here: a generator costs three times as much."""
+
+    __slots__ = ("_pool", "_route", "_seconds", "_wish")
+
+    def __init__(self, pool: Pool, wish: _Wish, seconds: float) -> None:
+        self._pool = pool
+        self._wish = wish
+        self._seconds = seconds
+        self._route: Route | None = None
+
+    async def __aenter__(self) -> Route:
+        self._route = route = await self._pool.entered(self._wish, self._seconds)
+        return route
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._route is not None
+        self._pool.left(self._route)
 
 
 def _next(able: Sequence[Route]) -> Route:

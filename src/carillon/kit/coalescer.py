@@ -1,4 +1,4 @@
-"""Many callers, one flush at a time: whatever gathered while the last flush ran goes with the next (window 0)."""
+"""Many callers, one flush at a time: whatever gathered while the last flush ran goes with the next."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,8 @@ class Coalescer(Generic[Item, Result]):
 
     The flush is a task of its own: a caller that hangs up disturbs nobody. An exception out of `flush` goes to every
     caller of that batch. A further flusher may run at once for each of `parallel`. While `most` wait for a flush the
-    next one is told Unavailable: what stands behind the flush is too slow, and memory has an end.
+    next one is told Unavailable: what stands behind the flush is too slow, and memory has an end. A flush that would
+    not be full waits `linger` seconds for more: for callers who gain more by few flushes than they lose by waiting.
     """
 
     def __init__(
@@ -26,11 +27,13 @@ class Coalescer(Generic[Item, Result]):
         size: int = 500,
         parallel: int = 1,
         most: int = 10_000,
+        linger: float = 0.0,
     ) -> None:
         self._flush = flush
         self._size = size
         self._parallel = parallel
         self._most = most
+        self._linger = linger
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._running: set[asyncio.Task[None]] = set()
 
@@ -55,6 +58,8 @@ class Coalescer(Generic[Item, Result]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                if self._linger and len(self._waiting) < self._size:
+                    await asyncio.sleep(self._linger)
                 batch, self._waiting = self._waiting[: self._size], self._waiting[self._size :]
                 for (_, answer), result in zip(batch, await self._results(batch), strict=True):
                     _settle(answer, result)
@@ -93,9 +98,10 @@ async def coalescing(
     size: int = 500,
     parallel: int = 1,
     most: int = 10_000,
+    linger: float = 0.0,
 ) -> AsyncIterator[Coalescer[Item, Result]]:
     """A coalescer that is drained when the block ends."""
-    coalescer = Coalescer(flush, size=size, parallel=parallel, most=most)
+    coalescer = Coalescer(flush, size=size, parallel=parallel, most=most, linger=linger)
     try:
         yield coalescer
     finally:

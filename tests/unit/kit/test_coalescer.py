@@ -123,3 +123,34 @@ async def test_a_flush_that_answers_too_little_fails_its_callers_instead_of_leav
     coalescer: Coalescer[int, int] = Coalescer(flush)
     with pytest.raises(ValueError, match="answered 0"):
         await asyncio.wait_for(coalescer(1), 5)
+
+
+async def test_a_flush_that_lingers_takes_what_comes_meanwhile_along() -> None:
+    flushes = Flushes()
+    coalescer = Coalescer(flushes, linger=0.2)
+
+    first = asyncio.create_task(coalescer(2))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    later = asyncio.create_task(coalescer(4))
+
+    assert (await first, await later) == (20, 40)
+    assert flushes.batches == [[2, 4]]
+
+
+async def test_a_full_flush_does_not_linger() -> None:
+    flushes = Flushes()
+    coalescer = Coalescer(flushes, size=2, linger=60)
+
+    async with asyncio.timeout(10):
+        assert list(await asyncio.gather(coalescer(2), coalescer(4))) == [20, 40]
+
+
+async def test_draining_waits_for_what_lingers() -> None:
+    flushes = Flushes()
+    coalescer = Coalescer(flushes, linger=0.05)
+    asked = coalescer.ask(2)
+
+    await coalescer.drain()
+
+    assert asked.result() == 20

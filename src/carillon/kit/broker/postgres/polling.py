@@ -5,7 +5,7 @@ from contextlib import suppress
 
 # A claim that did not fill its batch is followed by a breath, so that a trickle is taken in handfuls
 # instead of a statement per message.
-BUSY = 0.002
+BUSY = 0.008
 IDLE = 0.1
 GROWTH = 1.5
 

@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 CONSUMER_TAG = "carillon"  # one consumer a channel
 LARGEST_PREFETCH = 65_535
 # A batch that was not full is followed by a breath, so that a trickle is taken in handfuls.
-BREATH = 0.002
+BREATH = 0.008
 
 
 class Consumer:
