@@ -41,7 +41,7 @@ class DeliveryRequested(msgspec.Struct, frozen=True, kw_only=True):
 StepKind = Literal[
     "accepted", "scheduled", "queued", "looked_up", "rendered", "suppressed", "attempted", "attempt_failed", "waiting",
     "delivered", "failed", "bounced", "cancelled", "expired", "reported",
-    "replayed",
+    "replayed", "requeued",
 ]  # fmt: skip
 
 

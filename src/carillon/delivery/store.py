@@ -11,11 +11,16 @@ from carillon.delivery.ports import ClaimWanted, DeliveryKey, Settlement
 from carillon.kit.database import Database, Row
 from carillon.kit.ids import first_key_of
 
-# A lapsed claim's outcome is unknown: it is tried again, but a message that may go out at most once has failed.
+# A lapsed claim's outcome is unknown: it is tried again, but a message that may go out at most once has failed. What
+# was queued anew meanwhile is not claimed under its former generation. (A scalar subquery always uses the index.)
 _CLAIM = """
 INSERT INTO {schema}.deliveries AS d (notification_id, generation, channel, owner, at_most_once, lease_until)
 SELECT w.notification_id, w.generation, $4, $6, w.at_most_once, clock_timestamp() + $5 * interval '1 second'
 FROM unnest($1::uuid[], $2::int[], $3::bool[]) AS w (notification_id, generation, at_most_once)
+WHERE coalesce((
+    SELECT max(l.generation) FROM {schema}.deliveries AS l
+    WHERE l.notification_id = w.notification_id AND l.channel = $4
+), 0) <= w.generation
 ORDER BY w.notification_id, w.generation
 ON CONFLICT (notification_id, generation, channel) DO UPDATE SET
     claim = d.claim + 1,
@@ -39,15 +44,33 @@ JOIN unnest($1::uuid[], $2::int[]) AS w (notification_id, generation) USING (not
 WHERE d.channel = $3
 """
 
-# What was queued anew: a former generation may have gone out after all, or be going out now.
+# What was queued anew: a former generation may have gone out after all, or be going out now; or nobody knows, and it
+# may go out at most once.
 _FORMER = """
-SELECT d.notification_id, w.generation, d.state, d.attempt, d.provider, d.provider_message_id, d.reason, d.error,
-    d.settled_at, greatest(extract(epoch FROM d.lease_until - clock_timestamp()), 0)::float8 AS remaining
+SELECT d.notification_id, w.generation, d.attempt, d.provider, d.provider_message_id, d.error, d.settled_at,
+    CASE WHEN d.state = 'claimed' AND d.lease_until <= clock_timestamp() THEN 'failed' ELSE d.state END AS state,
+    CASE WHEN d.state = 'claimed' THEN 'outcome_unknown' ELSE d.reason END AS reason,
+    greatest(extract(epoch FROM d.lease_until - clock_timestamp()), 0)::float8 AS remaining
 FROM {schema}.deliveries AS d
 JOIN unnest($1::uuid[], $2::int[]) AS w (notification_id, generation)
     ON d.notification_id = w.notification_id AND d.generation < w.generation
-WHERE d.channel = $3 AND (d.state = 'sent' OR (d.state = 'claimed' AND d.lease_until > clock_timestamp()))
-ORDER BY d.state = 'sent'
+WHERE d.channel = $3 AND (
+    d.state = 'sent'
+    OR (d.state = 'claimed' AND (d.at_most_once OR d.lease_until > clock_timestamp()))
+    OR (d.state = 'failed' AND d.reason = 'outcome_unknown')
+)
+ORDER BY d.state = 'sent', d.state = 'failed'
+"""
+
+# The other way round: what comes late, after it was queued anew, has become whatever its successor became.
+_LATER = """
+SELECT d.notification_id, w.generation, d.state, d.attempt, d.provider, d.provider_message_id, d.reason, d.error,
+    d.settled_at, $4::float8 AS remaining
+FROM {schema}.deliveries AS d
+JOIN unnest($1::uuid[], $2::int[]) AS w (notification_id, generation)
+    ON d.notification_id = w.notification_id AND d.generation > w.generation
+WHERE d.channel = $3
+ORDER BY d.state = 'sent', d.generation
 """
 
 _SETTLE = """
@@ -93,14 +116,14 @@ class DeliveriesStore:
         self._lease = lease_seconds
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._claim, self._held, self._settle = (sql.format(schema=schema) for sql in (_CLAIM, _HELD, _SETTLE))
-        self._former = _FORMER.format(schema=schema)
         self._drop_settled = _DROP_SETTLED.format(schema=schema)
+        self._former, self._later = _FORMER.format(schema=schema), _LATER.format(schema=schema)
 
     async def claim(self, wanted: Sequence[ClaimWanted]) -> Sequence[ClaimFound]:
         """Claim what is free in one statement; a second one reads what others hold or have finished.
 
         A key that is wanted twice is claimed once: its double finds it held. What went out under a former generation is
-        not claimed.
+        not claimed, nor what has a later one.
         """
         first: dict[DeliveryKey, ClaimWanted] = {}
         for wish in wanted:
@@ -112,7 +135,7 @@ class DeliveriesStore:
         rows = await self._database.fetch(self._claim, ids, generations, flags, self._channel, self._lease, self._owner)
         found |= {_key(row): _claimed(row) for row in rows}
         if others := [key for key in first if key not in found]:
-            found |= await self._present(others)
+            found |= await self._present(others) | await self._succeeded(others)
         return [
             found.get(key, HeldElsewhere(_MOMENT)) if first[key] is wish else HeldElsewhere(self._lease)
             for wish in wanted
@@ -154,6 +177,12 @@ class DeliveriesStore:
             return {}
         ids, generations = [key[0] for key in anew], [key[1] for key in anew]
         rows = await self._database.fetch(self._former, ids, generations, self._channel)
+        return {_key(row): _held(row) for row in rows}
+
+    async def _succeeded(self, keys: Sequence[DeliveryKey]) -> dict[DeliveryKey, ClaimFound]:
+        """What became of later generations. What has not ended there is looked at again after a lease."""
+        ids, generations = [key[0] for key in keys], [key[1] for key in keys]
+        rows = await self._database.fetch(self._later, ids, generations, self._channel, self._lease)
         return {_key(row): _held(row) for row in rows}
 
     async def _present(self, keys: Sequence[DeliveryKey]) -> dict[DeliveryKey, ClaimFound]:

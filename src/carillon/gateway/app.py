@@ -20,6 +20,7 @@ from carillon.gateway.actions.look_up import Neighbours
 from carillon.gateway.actions.measure import Backlog, keep_measured
 from carillon.gateway.actions.ports import Contacts, ReportStore, Templates
 from carillon.gateway.actions.prepare import keep_prepared, prepare
+from carillon.gateway.actions.reconcile import Reconciling, keep_reconciled
 from carillon.gateway.actions.relay import Relaying, relay
 from carillon.gateway.actions.replay import Replaying
 from carillon.gateway.actions.retire import keep_retired
@@ -42,6 +43,8 @@ from carillon.gateway.store.partitions import Partitions
 from carillon.gateway.store.reports import Reports
 from carillon.gateway.store.retirements import Retirements
 from carillon.gateway.store.session import steady
+from carillon.gateway.store.watched import WatchedNotifications
+from carillon.gateway.watching import Bounds
 from carillon.kit.auth import Authenticator
 from carillon.kit.broker.open import open_broker
 from carillon.kit.broker.port import Broker
@@ -163,6 +166,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
         )
         checks = {"database": HealthCheck(notifications.ping, "Nothing can be accepted or answered.", vital=True)}
         relaying = _relaying(settings, world.broker, outbox, grew)
+        reconciling = _reconciling(settings, world.broker, database, grew)
         yield Running(
             build_app(
                 NAME,
@@ -181,6 +185,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
             loops={
                 **world.loops,
                 "relay": lambda: relay(relaying),
+                "reconcile": lambda: keep_reconciled(reconciling),
                 **_consumed(settings, world.broker, letters, reports, Erasures(database)),
                 "partitions": lambda: keep_prepared(Partitions(database)),
                 **_retention(settings, database),
@@ -194,6 +199,11 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
 def _relaying(settings: GatewaySettings, broker: Broker, outbox: Outbox, grew: asyncio.Event) -> Relaying:
     room = Room(broker.lengths, settings.relay_queue_length)
     return Relaying(outbox, broker, grew, room, size=settings.relay_batch, lease_seconds=settings.relay_lease_seconds)
+
+
+def _reconciling(settings: GatewaySettings, broker: Broker, database: Database, grew: asyncio.Event) -> Reconciling:
+    bounds = Bounds(settings.overdue_seconds, settings.give_up_seconds)
+    return Reconciling(WatchedNotifications(database), broker, grew, bounds, every=settings.reconcile_seconds)
 
 
 def _doors(world: Outside, acceptor: Acceptor) -> Sequence[Admitting]:

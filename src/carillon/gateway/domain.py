@@ -32,6 +32,7 @@ MOST_BYTES = 128 * 1024
 _ORDER: tuple[StepKind, ...] = (
     "accepted", "scheduled", "queued", "looked_up", "rendered", "suppressed", "attempted", "attempt_failed", "waiting",
     "reported", "delivered", "bounced", "failed", "cancelled", "expired", "replayed",
+    "requeued",
 )  # fmt: skip
 _PLACE = {kind: place for place, kind in enumerate(_ORDER)}
 

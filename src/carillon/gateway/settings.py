@@ -44,6 +44,16 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     relay_lease_seconds: Annotated[
         float, Meta(ge=1, description="After how long a stopped relay's messages are taken by another")
     ] = 20.0  # longer than a publish may take: a lease that ends before only sends a message twice
+    reconcile_seconds: Annotated[
+        float, Meta(gt=0, description="How often notifications are looked for of which nothing is heard any more")
+    ] = 30.0
+    overdue_seconds: Annotated[
+        float,
+        Meta(gt=0, description="Silence after which one is queued anew; doubles each time; above a worker's lease"),
+    ] = 600.0
+    give_up_seconds: Annotated[
+        float, Meta(gt=0, description="Age at which silence has failed for good; above the workers' give-up age")
+    ] = 172_800.0
     recorder_batch: Annotated[int, Meta(ge=1, le=5000, description="Most report messages recorded at once")] = 500
     keep_days: Annotated[
         int,

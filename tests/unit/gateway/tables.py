@@ -8,6 +8,7 @@ from uuid import UUID
 from carillon.contracts.messages import DeliveryReported, Step
 from carillon.gateway.domain import Acceptance, Standing, supersedes
 from carillon.gateway.errors import RowsRefused
+from carillon.gateway.watching import Wait
 from carillon.kit.errors import Unavailable
 
 
@@ -18,6 +19,7 @@ class Tables:
     keys: dict[tuple[UUID, str], Acceptance] = field(default_factory=dict)
     rows: dict[UUID, DeliveryReported] = field(default_factory=dict)
     events: dict[tuple[UUID, str], Step] = field(default_factory=dict)
+    waits: list[Wait] = field(default_factory=list)
     batches: list[int] = field(default_factory=list)
     asked: int = 0
     away: bool = False
@@ -60,6 +62,10 @@ class Tables:
             if key in known:
                 self.events.setdefault((key, step.key), step)
         return known & {report.notification_id for report in reports}
+
+    async def expect(self, waits: Sequence[Wait]) -> None:
+        self._answer()
+        self.waits.extend(waits)
 
     def _accept(self, acceptance: Acceptance) -> Standing:
         present = self.keys.setdefault((acceptance.caller_id, acceptance.request_id), acceptance)

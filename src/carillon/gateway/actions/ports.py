@@ -13,6 +13,7 @@ from carillon.contracts.users import Contact
 from carillon.gateway.domain import Acceptance, Due, Known, Month, Standing, Wanted
 from carillon.gateway.errors import RequestIdSpent
 from carillon.gateway.turns import Turn
+from carillon.gateway.watching import Wait
 from carillon.kit.broker.port import Message
 
 
@@ -85,6 +86,10 @@ class Publisher(Protocol):
 class ReportStore(Protocol):
     async def record(self, reports: Sequence[DeliveryReported], steps: Sequence[tuple[UUID, Step]]) -> set[UUID]:
         """At most one report per notification; answers the ids that exist. Raises RowsRefused for bad data."""
+        ...
+
+    async def expect(self, waits: Sequence[Wait]) -> None:
+        """However they rank: news of those that have not ended is not to be expected before."""
         ...
 
 

@@ -12,6 +12,7 @@ from carillon.contracts.notifications import StatusReported
 from carillon.gateway.actions.ports import NotificationStore, ReportStore
 from carillon.gateway.domain import Known, cut, newest, report_of
 from carillon.gateway.errors import NotificationNotFound
+from carillon.gateway.watching import waits_of
 
 _log = structlog.get_logger()
 
@@ -24,6 +25,8 @@ async def record(reports: Sequence[DeliveryReported], store: ReportStore) -> Non
         greatest = newest(piece)
         steps = [(report.notification_id, step) for report in piece for step in report.steps]
         known = await store.record(list(greatest.values()), steps)
+        if waits := waits_of(piece):
+            await store.expect(waits)
         if unknown := greatest.keys() - known:
             _log.warning("reports_of_unknown_notifications", count=len(unknown), some=sorted(map(str, unknown))[:5])
         _log.info("reports_recorded", reports=len(piece), notifications=len(known))

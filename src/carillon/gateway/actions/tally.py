@@ -13,6 +13,7 @@ from carillon.gateway.actions.measure import Backlog
 from carillon.gateway.actions.ports import AcceptanceStore, ReportStore
 from carillon.gateway.domain import Acceptance, Standing
 from carillon.gateway.errors import RequestIdSpent
+from carillon.gateway.watching import Wait
 
 _KEPT = 60
 _MINUTE = 60
@@ -72,6 +73,9 @@ class TalliedReports:
         known = await self.store.record(reports, steps)
         self.tallies.count(Counter(report.status for report in reports if report.notification_id in known))
         return known
+
+    async def expect(self, waits: Sequence[Wait]) -> None:
+        await self.store.expect(waits)
 
 
 def stats_of(tallies: Tallies, backlog: Backlog) -> Stats:

@@ -19,8 +19,8 @@ WITH given AS (
         metadata, body_hash, correlation_id, created_at, queue, message, send_at, expires_at
     )
 ), fresh AS (
-    INSERT INTO gateway.idempotency_keys (caller_id, request_id, notification_id, body_hash)
-    SELECT caller_id, request_id, id, body_hash FROM given
+    INSERT INTO gateway.idempotency_keys (caller_id, request_id, notification_id, body_hash, message)
+    SELECT caller_id, request_id, id, body_hash, message FROM given
     ON CONFLICT DO NOTHING
     RETURNING notification_id
 ), mine AS MATERIALIZED (

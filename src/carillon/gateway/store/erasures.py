@@ -1,5 +1,5 @@
 """What is personal in the notifications of somebody who was erased: metadata, what providers said, details of steps,
-and what waits to be sent later.
+and what waits to be sent later or is kept to be sent again.
 
 Of their dead letters the bodies and errors; a tombstone sees to those that wait in `failed.queue` still.
 """
@@ -14,7 +14,7 @@ from carillon.kit.database import Database
 # A step keeps its reason, a word of ours, unless a provider's call-back gave it.
 _SCRUB = """
 WITH bite AS MATERIALIZED (
-    SELECT id, status, send_at FROM gateway.notifications WHERE user_id = $1 AND id > $2
+    SELECT id, status, send_at, caller_id, request_id FROM gateway.notifications WHERE user_id = $1 AND id > $2
     ORDER BY id LIMIT $3 FOR NO KEY UPDATE
 ), scrubbed AS (
     UPDATE gateway.notifications SET metadata = NULL, error = NULL
@@ -23,6 +23,14 @@ WITH bite AS MATERIALIZED (
     UPDATE gateway.notification_events
     SET detail = NULL, reason = CASE WHEN detail->>'source' = 'call_back' THEN NULL ELSE reason END
     WHERE notification_id = ANY(ARRAY(SELECT id FROM bite)) AND detail IS NOT NULL
+), messages AS (
+    UPDATE gateway.idempotency_keys SET message = NULL
+    WHERE ctid = ANY(ARRAY(
+        SELECT k.ctid FROM bite CROSS JOIN LATERAL (
+            SELECT k.ctid FROM gateway.idempotency_keys k
+            WHERE k.caller_id = bite.caller_id AND k.request_id = bite.request_id AND k.message IS NOT NULL OFFSET 0
+        ) AS k
+    ))
 )
 SELECT id, status = 'pending' AS pending, status = 'pending' AND send_at > now() AS scheduled FROM bite
 """

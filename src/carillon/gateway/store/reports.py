@@ -6,6 +6,7 @@ from uuid import UUID
 from carillon.contracts.messages import DeliveryReported, Step
 from carillon.gateway.errors import RowsRefused
 from carillon.gateway.store.session import BAD_DATA
+from carillon.gateway.watching import Wait
 from carillon.kit.database import Database
 
 # The rows are locked in the order of their keys first: two recorders with the same notifications queue up, they do not
@@ -37,6 +38,19 @@ WITH locked AS MATERIALIZED (
 SELECT id FROM locked
 """
 
+# What would be later by less than a tenth is not worth a write: a report that comes again writes nothing.
+EXPECT = """
+WITH locked AS MATERIALIZED (
+    SELECT n.id FROM gateway.notifications n WHERE n.id = ANY($1::uuid[]) ORDER BY n.id FOR NO KEY UPDATE
+)
+UPDATE gateway.notifications n
+SET next_expected_at = now() + w.seconds * interval '1 second', updated_at = now()
+FROM unnest($1::uuid[], $2::integer[], $3::float8[]) AS w (id, generation, seconds)
+WHERE (SELECT count(*) FROM locked) > 0
+  AND n.id = w.id AND n.id = ANY($1::uuid[]) AND n.status = 'pending' AND n.generation = w.generation
+  AND (n.next_expected_at IS NULL OR n.next_expected_at < now() + 0.9 * w.seconds * interval '1 second')
+"""
+
 
 class Reports:
     """Writes what the workers found."""
@@ -55,6 +69,11 @@ class Reports:
                 return {row[0] for row in await connection.fetch(RECORD, *columns)}
             except BAD_DATA as error:
                 raise RowsRefused(type(error).__name__) from error
+
+    async def expect(self, waits: Sequence[Wait]) -> None:
+        """By the database's clock, and later than what was expected; an ending or another generation stands."""
+        columns = [(wait.notification_id, wait.generation, wait.seconds) for wait in waits]
+        await self._database.execute(EXPECT, *_transposed(columns, 3))
 
 
 def _report(r: DeliveryReported) -> tuple[object, ...]:

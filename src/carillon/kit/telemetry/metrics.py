@@ -18,6 +18,9 @@ QUEUE_READY = Gauge("carillon_queue_ready", "Messages waiting in a queue", ["ser
 QUEUE_IN_FLIGHT = Gauge("carillon_queue_in_flight", "Messages handed out and not settled", ["service", "queue"])
 QUEUE_LAG = Gauge("carillon_queue_lag_seconds", "Age of the oldest message waiting", ["service", "queue"])
 OUTBOX_WAITING = Gauge("carillon_outbox_waiting", "Committed messages not yet handed to the broker", ["service"])
+RECONCILED = Counter(
+    "carillon_reconciled_total", "Notifications that had fallen silent, by what was done", ["service", "outcome"]
+)
 LOOP_RESTARTS = Counter(
     "carillon_loop_restarts_total", "Background loops restarted after a failure", ["service", "loop"]
 )

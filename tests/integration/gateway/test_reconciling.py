@@ -1,0 +1,228 @@
+"""Holes made by hand, and that they are repaired once; and all that looks like a hole and is none."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from carillon.contracts.channels import STATUS_QUEUE
+from carillon.contracts.messages import DeliveryReported, Step
+from carillon.contracts.statuses import rank_of_retry
+from carillon.gateway.actions.reconcile import reconcile
+from carillon.kit.broker.port import Message
+from tests.integration.gateway.holes import found, lose, outbox, pass_time, reconciler, rounds, steps, watch
+from tests.integration.gateway.house import House
+from tests.support.waiting import eventually
+from tests.unit.gateway.reports import delivered, encoded, retried
+
+
+async def relayed(house: House, count: int) -> None:
+    async with house.loop("relay"):
+
+        async def out() -> bool:
+            return await house.count("outbox") == 0 and len(await house.messages()) == count
+
+        await eventually(out, says="everything is with the broker")
+
+
+async def recorded(house: House, *reports: DeliveryReported) -> None:
+    await house.broker.publish([Message(STATUS_QUEUE, encoded(*reports))])
+
+    async def drained() -> bool:
+        return not await house.sql.fetchval("SELECT count(*) FROM broker.messages WHERE queue = $1", STATUS_QUEUE)
+
+    async with house.loop("recorder"):
+        await eventually(drained)
+
+
+async def test_a_row_that_was_deleted_from_the_outbox_is_queued_anew_with_what_it_was_to_say(house: House) -> None:
+    key, beside = await house.accepted(metadata={"order": 7}), await house.accepted()
+    await lose(house, key)
+    began = datetime.now(UTC)
+
+    async with reconciler(house) as reconciling:
+        await rounds(house, reconciling)
+        assert reconciling.grew.is_set()
+
+    assert await outbox(house) == {key: 1, beside: 0}
+    async with house.loop("relay"):
+        await eventually(house.messages)
+        await eventually(lambda: house.sql.fetchval("SELECT count(*) = 0 FROM gateway.outbox"))
+    sent = {message.notification_id: message for message in await house.messages()}
+    assert (sent[key].generation, sent[key].metadata, sent[key].variables["name"]) == (1, {"order": 7}, "Ada")
+    assert sent[key].accepted_at >= began
+    assert [step["kind"] for step in await steps(house, key)] == ["accepted", "requeued", "queued"]
+    explained = (await house.call("GET", f"/notifications/{key}/explain")).data["reasons"]
+    assert explained[1]["sentence"] == "Nothing was heard of it any more, and it was queued anew: no_news."
+    assert [step["kind"] for step in await steps(house, beside)] == ["accepted", "queued"]
+
+
+async def test_a_message_that_was_purged_from_its_queue_is_queued_anew_once_and_then_waited_for_longer(
+    house: House,
+) -> None:
+    key = await house.accepted()
+    await relayed(house, 1)
+    await house.sql.execute("DELETE FROM broker.messages")
+
+    async with reconciler(house) as reconciling:
+        await rounds(house, reconciling)
+        assert await outbox(house) == {key: 1}
+        await relayed(house, 1)
+        await house.sql.execute("DELETE FROM broker.messages")
+        await pass_time(house, 120)
+        await reconcile(reconciling)  # it has left the outbox: from here its silence counts
+        await pass_time(house, 119)
+        await reconcile(reconciling)
+        assert await outbox(house) == {}
+        await pass_time(house, 2)
+        await reconcile(reconciling)
+
+    assert await outbox(house) == {key: 2}
+    times = [step["detail"]["times"] for step in await steps(house, key) if step["kind"] == "requeued"]
+    assert times == [1, 2]
+
+
+async def test_two_reconcilers_that_race_queue_each_lost_one_anew_once(house: House) -> None:
+    keys = [await house.accepted() for _ in range(30)]
+    await lose(house, *keys)
+
+    async with reconciler(house) as one, reconciler(house) as other:
+        one.size = other.size = 7
+        await watch(house)
+        for _ in range(2):
+            await asyncio.gather(*(reconcile(each) for each in (one, other, one, other)))
+            await pass_time(house, 90)
+
+    assert await outbox(house) == dict.fromkeys(keys, 1)
+    for key in keys[:3]:
+        assert [step["kind"] for step in await steps(house, key)] == ["accepted", "requeued"]
+
+
+async def test_what_lies_in_a_lane_that_is_long_behind_is_not_overdue(house: House) -> None:
+    key = await house.accepted()
+    await relayed(house, 1)
+    await house.sql.execute("UPDATE broker.messages SET visible_at = visible_at - interval '1 day'")
+
+    async with reconciler(house) as reconciling:
+        await rounds(house, reconciling, 6)
+
+    assert await outbox(house) == {}
+    assert [step["kind"] for step in await steps(house, key)] == ["accepted", "queued"]
+
+
+async def test_a_wait_that_is_told_again_and_again_is_news_although_it_changes_nothing_else(house: House) -> None:
+    """A breaker that stays open for an hour: nothing outranks the attempt before it, and no step is new."""
+    key = await house.accepted()
+    await relayed(house, 1)
+    await house.sql.execute("DELETE FROM broker.messages")
+    await recorded(house, retried(key, 1))
+    waits = _waiting(key, 50)
+
+    async with reconciler(house) as reconciling:
+        await watch(house)
+        for _ in range(8):
+            await recorded(house, waits)
+            await reconcile(reconciling)
+            await pass_time(house, 100)
+        assert await outbox(house) == {}
+        await pass_time(house, 100)
+        await reconcile(reconciling)
+
+    assert await outbox(house) == {key: 1}, "silent at last"
+
+
+@pytest.mark.parametrize("clock", [-1, 1])
+async def test_a_wait_in_the_longest_rung_is_not_cut_short_by_a_worker_whose_clock_is_wrong(
+    house: House, clock: int
+) -> None:
+    key = await house.accepted()
+    await lose(house, key)
+    await recorded(house, _waiting(key, 3000, wrong=timedelta(hours=clock)))
+
+    async with reconciler(house) as reconciling:
+        await rounds(house, reconciling, 24)
+
+    assert await outbox(house) == {}
+    assert (await found(house, key))["stage"] == "retrying"
+
+
+async def test_what_is_scheduled_waits_for_its_time_and_is_repaired_after_it(house: House) -> None:
+    later = (datetime.now(UTC) + timedelta(hours=2)).isoformat()
+    kept, lost = await house.accepted(send_at=later), await house.accepted(send_at=later)
+    async with reconciler(house) as reconciling:
+        await rounds(house, reconciling, 4)
+        assert await outbox(house) == {kept: 0, lost: 0}
+        await lose(house, lost)
+        await pass_time(house, 7200)
+        await rounds(house, reconciling, 3)
+
+    assert await outbox(house) == {kept: 0, lost: 1}
+    assert [step["kind"] for step in await steps(house, kept)] == ["accepted", "scheduled"]
+
+
+async def test_what_has_ended_is_left_alone_and_watched_no_longer(house: House) -> None:
+    gone, arrived = await house.accepted(), await house.accepted()
+    assert (await house.call("POST", f"/notifications/{gone}/cancel")).data["status"] == "cancelled"
+    async with reconciler(house) as reconciling:
+        await watch(house)
+        assert await house.count("watched_notifications") == 1
+        await lose(house, arrived)
+        await recorded(house, delivered(arrived))
+        await rounds(house, reconciling, 3)
+
+    assert await outbox(house) == {}
+    assert await house.count("watched_notifications") == 0
+    assert (await found(house, gone))["status"] == "cancelled"
+    assert (await found(house, arrived))["status"] == "delivered"
+
+
+async def test_silence_past_expiry_has_expired_and_past_the_age_of_giving_up_has_failed(house: House) -> None:
+    soon = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+    expiring, old, unsayable = await house.accepted(expires_at=soon), await house.accepted(), await house.accepted()
+    await lose(house, expiring, unsayable)
+    await house.sql.execute("UPDATE gateway.idempotency_keys SET message = NULL WHERE notification_id = $1", unsayable)
+
+    async with reconciler(house) as reconciling:
+        await rounds(house, reconciling, 3)
+        assert (await found(house, expiring))["status"] == "expired"
+        assert (await found(house, unsayable))["status"] == "pending", "nobody can send it again: it may still come"
+        await pass_time(house, 3600)
+        await lose(house, old)
+        await rounds(house, reconciling, 3)
+
+    for key, status in ((expiring, "expired"), (old, "failed"), (unsayable, "failed")):
+        told = await found(house, key)
+        assert (told["status"], told["reason"], told["stage"]) == (status, "no_news", None)
+        assert (await steps(house, key))[-1]["kind"] == status
+    assert await outbox(house) == {}
+    assert await house.count("watched_notifications") == 0
+
+
+async def test_while_the_broker_is_away_nothing_is_decided(house: House) -> None:
+    key = await house.accepted()
+    await lose(house, key)
+    async with reconciler(house) as reconciling:
+        await rounds(house, reconciling, 1)
+        await pass_time(house, 120)
+        await house.sql.execute("ALTER TABLE broker.messages RENAME TO hidden")
+        with pytest.raises(Exception, match="broker"):
+            await reconcile(reconciling)
+        assert await outbox(house) == {}
+        await house.sql.execute("ALTER TABLE broker.hidden RENAME TO messages")
+        await reconcile(reconciling)
+    assert await outbox(house) == {key: 1}
+
+
+def _waiting(key: UUID, seconds: float, *, wrong: timedelta = timedelta()) -> DeliveryReported:
+    now = datetime.now(UTC) + wrong
+    return DeliveryReported(
+        notification_id=key,
+        generation=0,
+        rank=rank_of_retry(0),
+        status="pending",
+        stage="retrying",
+        reason="providers_down",
+        next_expected_at=now + timedelta(seconds=seconds),
+        steps=[Step(key="0.0.waiting.providers_down", kind="waiting", at=now, reason="providers_down")],
+    )
