@@ -80,7 +80,8 @@ async def test_looking_costs_only_those_whose_time_has_come(house: House) -> Non
         row["notification_id"]
         for row in await house.sql.fetch(
             "UPDATE gateway.watched_notifications SET look_at = now() - interval '1 second' "
-            "WHERE notification_id = ANY(ARRAY(SELECT id FROM gateway.notifications LIMIT 10)) RETURNING notification_id"
+            "WHERE notification_id = ANY(ARRAY(SELECT id FROM gateway.notifications LIMIT 10)) "
+            "RETURNING notification_id"
         )
     ]
 
