@@ -130,6 +130,7 @@ async def test_a_gateway_built_from_settings_accepts_and_relays(settings: Gatewa
         "partitions",
         "retention",
         "measure",
+        "reconcile",
     }
     assert {name: found["status"] for name, found in health["dependencies"].items()} == {
         "database": "ok", "broker": "ok", "users": "ok", "templates": "ok",
