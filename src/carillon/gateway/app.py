@@ -166,7 +166,6 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
         )
         checks = {"database": HealthCheck(notifications.ping, "Nothing can be accepted or answered.", vital=True)}
         relaying = _relaying(settings, world.broker, outbox, grew)
-        reconciling = _reconciling(settings, world.broker, database, grew)
         yield Running(
             build_app(
                 NAME,
@@ -185,7 +184,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
             loops={
                 **world.loops,
                 "relay": lambda: relay(relaying),
-                "reconcile": lambda: keep_reconciled(reconciling),
+                "reconcile": _reconciler(settings, world.broker, database, grew),
                 **_consumed(settings, world.broker, letters, reports, Erasures(database)),
                 "partitions": lambda: keep_prepared(Partitions(database)),
                 **_retention(settings, database),
@@ -201,9 +200,10 @@ def _relaying(settings: GatewaySettings, broker: Broker, outbox: Outbox, grew: a
     return Relaying(outbox, broker, grew, room, size=settings.relay_batch, lease_seconds=settings.relay_lease_seconds)
 
 
-def _reconciling(settings: GatewaySettings, broker: Broker, database: Database, grew: asyncio.Event) -> Reconciling:
+def _reconciler(settings: GatewaySettings, broker: Broker, database: Database, grew: asyncio.Event) -> Loop:
     bounds = Bounds(settings.overdue_seconds, settings.give_up_seconds)
-    return Reconciling(WatchedNotifications(database), broker, grew, bounds, every=settings.reconcile_seconds)
+    store, every = WatchedNotifications(database), settings.reconcile_seconds
+    return lambda: keep_reconciled(Reconciling(store, broker, grew, bounds, every=every))
 
 
 def _doors(world: Outside, acceptor: Acceptor) -> Sequence[Admitting]:
