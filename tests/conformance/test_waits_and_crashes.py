@@ -6,11 +6,12 @@ from datetime import timedelta
 
 import msgspec
 
+from carillon.contracts.dead_letters import ATTEMPTS_HEADER, CAUSE_HEADER
 from carillon.contracts.quiet_hours import QuietHours
-from carillon.contracts.templates import Content
+from carillon.contracts.templates import Content, Retry
 from carillon.delivery import crashes
 from carillon.delivery.consumer import LaneConsumer
-from carillon.delivery.domain import Policy
+from carillon.delivery.domain import Failed, Policy
 from carillon.kit.broker.port import REASON_HEADER, Broker, Delivery, Message, Outcome
 from tests.support.brokers import Ground, Inbox, consuming
 from tests.support.waiting import eventually
@@ -55,6 +56,24 @@ async def test_a_message_that_waited_for_long_has_all_its_crashes_before_it(grou
 
     assert lane.seen[-1].headers[REASON_HEADER] == "worker_error"
     assert {report.status for report in world.reports.told} == {"pending", "delivered"}
+
+
+async def test_the_attempts_of_a_template_end_its_message_and_the_dead_letter_says_so(ground: Ground) -> None:
+    world, grave = World(), Inbox()
+    world.limits = replace(world.limits, ladder=ground.topology.retry_delays)
+    world.templates.publish(retry=Retry(attempts=2, base_seconds=0.1))
+    world.provider.always = Failed("recipient_deferred", "451 later")
+
+    async with ground.open() as broker:
+        lane = Lane(world, broker)
+        async with consuming(broker, ground.work, lane), consuming(broker, ground.dead, grave):
+            await broker.publish([Message(ground.work, msgspec.json.encode(world.request()))])
+            await eventually(lambda: grave.deliveries, within=30)
+
+    headers = grave.deliveries[0].headers
+    assert len(world.provider.sent) == 2
+    assert (headers[REASON_HEADER], headers[ATTEMPTS_HEADER]) == ("recipient_deferred", "2")
+    assert headers[CAUSE_HEADER] == "recipient_deferred: all 2 attempts used"
 
 
 async def test_a_message_that_always_crashes_its_worker_dies_after_its_attempts(ground: Ground) -> None:

@@ -19,7 +19,8 @@ PROVIDER_HEADER: Final = "x-carillon-provider"
 REPORTED_HEADER: Final = "x-carillon-reported"
 """Its worker has told the gateway that the notification failed."""
 CAUSE_HEADER: Final = "x-carillon-cause"
-"""Why it died, on a dead letter that could not be kept yet: the reason of its wait takes the place of the other."""
+"""Why it died, where the reason on the message does not say it: with the bound of its policy that ended it, and on
+a dead letter that could not be kept yet, where the reason of its wait takes the place of the other."""
 
 UNDECODABLE: Final = "undecodable"
 OUTCOME_UNKNOWN: Final = "outcome_unknown"

@@ -21,6 +21,7 @@ Category = Annotated[str, Meta(pattern=CATEGORY, description="Lower-case, e.g. `
 VariableName = Annotated[str, Meta(max_length=100, pattern=r"\A[A-Za-z_][A-Za-z0-9_]*\Z")]
 VariableType = Literal["string", "number", "boolean", "object", "array"]
 
+DAY: Final = 86_400.0
 _NO_NUL = r"\A[^\x00]*\Z"
 _Line = Annotated[str, Meta(min_length=1, max_length=1_000, pattern=_NO_NUL)]
 _Address = Annotated[str, Meta(min_length=1, max_length=4_000, pattern=_NO_NUL)]
@@ -43,6 +44,19 @@ class Variable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     type: VariableType = "string"
     required: bool = True
+
+
+class Retry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How hard a delivery of this version is tried; what is absent is as the worker's settings say.
+
+    After attempt n the wait is a random part of `base_seconds` doubled n - 1 times, of `cap_seconds` at most.
+    `give_up_after_seconds` counts from acceptance, or from `send_at`.
+    """
+
+    attempts: Annotated[int, Meta(ge=1, le=1_000)] | None = None
+    base_seconds: Annotated[float, Meta(ge=0.1, le=DAY)] | None = None
+    cap_seconds: Annotated[float, Meta(ge=0.1, le=DAY)] | None = None
+    give_up_after_seconds: Annotated[float, Meta(ge=1, le=30 * DAY)] | None = None
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,16 +83,18 @@ class PublishedTemplate(msgspec.Struct, frozen=True, kw_only=True):
     at_most_once: bool
     content: Content
     variables: dict[str, Variable] = {}
+    retry: Retry | None = None
 
 
 class VersionToMake(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /templates/{code}/versions`. `language` is the service's default where it is absent."""
 
-    EXAMPLES: ClassVar[Any] = (_EMAIL, _PUSH)
+    EXAMPLES: ClassVar[Any] = (_EMAIL, _PUSH, {**_EMAIL, "retry": {"attempts": 3, "give_up_after_seconds": 600}})
 
     channel: Channel
     language: Language | None = None
     variables: Annotated[dict[VariableName, Variable], Meta(max_length=200)] = {}
+    retry: Retry | None = None
     subject: _Line | None = None
     body_text: _Text | None = None
     body_html: _Text | None = None
@@ -142,6 +158,7 @@ class TemplateVersion(msgspec.Struct, frozen=True, kw_only=True):
     language: str
     published: bool
     variables: dict[str, Variable]
+    retry: Retry | None = None
     subject: str | None = None
     body_text: str | None = None
     body_html: str | None = None

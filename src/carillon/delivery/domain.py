@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from carillon.contracts.quiet_hours import quiet_seconds, quiet_until
+from carillon.contracts.templates import Retry
 from carillon.contracts.users import Contact, LayerVerdict
 from carillon.kit.broker.port import DeadLetter, RetryAfter
 
@@ -116,6 +117,8 @@ class Undeliverable:
     attempt: int = 0
     provider: str | None = None
     passed: tuple[PassedOver, ...] = ()
+    bound: str | None = None
+    """Which bound of its policy ended it, where one did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +176,30 @@ class Policy:
     factor: float = 2.0
     cap: float = 3600.0
     give_up: float = 86_400.0
+
+
+def policy_of(own: Policy, retry: Retry | None) -> Policy:
+    """The worker's own policy, with what a template says otherwise."""
+    if retry is None:
+        return own
+    return Policy(  # a template can say no nought
+        max_attempts=retry.attempts or own.max_attempts,
+        base=retry.base_seconds or own.base,
+        factor=own.factor,
+        cap=retry.cap_seconds or own.cap,
+        give_up=retry.give_up_after_seconds or own.give_up,
+    )
+
+
+def bound_met(answer: Refused | Failed, attempt: int, policy: Policy) -> str | None:
+    """Which bound ended what `decide` calls dead; None where the answer itself did."""
+    if isinstance(answer, Refused):
+        return None
+    return f"all {policy.max_attempts} attempts used" if attempt >= policy.max_attempts else bound_of_age(policy)
+
+
+def bound_of_age(policy: Policy) -> str:
+    return f"given up after {policy.give_up:.15g} s"
 
 
 def decide(

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from carillon.contracts.dead_letters import (
     ATTEMPTS_HEADER,
+    CAUSE_HEADER,
     FIRST_ERROR_HEADER,
     LAST_ERROR_HEADER,
     PROVIDER_HEADER,
@@ -25,7 +26,8 @@ def so_far(ending: Retrying, first: str | None) -> Mapping[str, str]:
 
 def of_the_dead(ending: Undeliverable, first: str | None) -> Mapping[str, str]:
     """For the dead letter. Its report was durable before: it need not be reported again."""
-    return {**_told(ending, first), REPORTED_HEADER: "1"}
+    bound = {CAUSE_HEADER: f"{clean(ending.reason)}: {ending.bound}"} if ending.bound else {}
+    return {**_told(ending, first), **bound, REPORTED_HEADER: "1"}
 
 
 def _told(ending: Retrying | Undeliverable, first: str | None) -> dict[str, str]:

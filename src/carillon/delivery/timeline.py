@@ -141,6 +141,7 @@ def _said(verdict: LayerVerdict) -> dict[str, Any]:
 
 
 def _last_step(kind: StepKind, generation: int, ending: Undeliverable | Expired, now: datetime) -> Step:
+    bound = ending.bound if isinstance(ending, Undeliverable) else None
     return Step(
         key=f"{generation}.{ending.attempt}.{kind}",
         kind=kind,
@@ -148,7 +149,12 @@ def _last_step(kind: StepKind, generation: int, ending: Undeliverable | Expired,
         reason=clean(ending.reason) if ending.reason else None,
         attempt=ending.attempt or None,
         provider=ending.provider,
-        detail={**({"error": clean(ending.error)} if ending.error else {}), **_passed(ending.passed)} or None,
+        detail={
+            **({"error": clean(ending.error)} if ending.error else {}),
+            **({"bound": bound} if bound else {}),
+            **_passed(ending.passed),
+        }
+        or None,
     )
 
 

@@ -18,6 +18,7 @@ from carillon.contracts.templates import (
     Preview,
     PreviewAsked,
     PublishedTemplate,
+    Retry,
     Template,
     TemplateChanges,
     TemplateToMake,
@@ -47,6 +48,7 @@ class Draft:
     content: Content
     variables: dict[str, Variable]
     by: UUID
+    retry: Retry | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,4 +258,5 @@ def _draft(given: VersionToMake, by: UUID, default_language: str) -> Draft:
     content = content_of(given)
     if problems := problems_of(given.channel, content):
         raise BrokenContent(problems)
-    return Draft(given.channel, canonical(given.language or default_language), content, given.variables, by)
+    language = canonical(given.language or default_language)
+    return Draft(given.channel, language, content, given.variables, by, given.retry)

@@ -11,6 +11,7 @@ from carillon.contracts.templates import (
     Content,
     Publication,
     PublishedTemplate,
+    Retry,
     Template,
     TemplateChanges,
     TemplateVersion,
@@ -37,7 +38,7 @@ _LISTED = """
         WHERE p.template_id = t.id AND ($1::text IS NULL OR p.channel = $1)))
 """
 _VERSION = """
-    SELECT v.id, t.code, v.number, v.channel, v.language, v.content, v.variables, v.created_by, v.created_at,
+    SELECT v.id, t.code, v.number, v.channel, v.language, v.content, v.variables, v.retry, v.created_by, v.created_at,
         EXISTS (SELECT FROM templates.publications p WHERE p.version_id = v.id) AS published
     FROM templates.template_versions v JOIN templates.templates t ON t.id = v.template_id
 """
@@ -45,7 +46,7 @@ _COUNT_VERSIONS = (
     "SELECT count(*) FROM templates.template_versions v JOIN templates.templates t ON t.id = v.template_id"
 )
 _AS_PUBLISHED = """
-    SELECT t.code, v.channel, v.language, v.number, t.category, t.at_most_once, v.content, v.variables
+    SELECT t.code, v.channel, v.language, v.number, t.category, t.at_most_once, v.content, v.variables, v.retry
     FROM templates.templates t JOIN templates.template_versions v ON v.template_id = t.id
 """
 
@@ -235,9 +236,9 @@ async def _add(connection: Connection, template_id: UUID, number: int, draft: Dr
     content = {name: text for name, text in msgspec.structs.asdict(draft.content).items() if text is not None}
     await connection.execute(
         "INSERT INTO templates.template_versions"
-        " (id, template_id, number, channel, language, content, variables, created_by)"
-        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-        *(uuid7(), template_id, number, draft.channel, draft.language, content, draft.variables, draft.by),
+        " (id, template_id, number, channel, language, content, variables, retry, created_by)"
+        " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        *(uuid7(), template_id, number, draft.channel, draft.language, content, draft.variables, draft.retry, draft.by),
     )
 
 
@@ -251,16 +252,29 @@ def _version(row: asyncpg.Record | None) -> TemplateVersion:
     assert row is not None
     named = {name: row[name] for name in ("code", "channel", "language", "published", "created_by", "created_at")}
     return TemplateVersion(
-        version_id=row["id"], version=row["number"], variables=_variables(row), **named, **row["content"]
+        version_id=row["id"],
+        version=row["number"],
+        variables=_variables(row),
+        retry=_retry(row),
+        **named,
+        **row["content"],
     )
 
 
 def _as_published(row: Row) -> PublishedTemplate:
     named = {name: row[name] for name in ("code", "channel", "language", "category", "at_most_once")}
     return PublishedTemplate(
-        version=row["number"], content=Content(**row["content"]), variables=_variables(row), **named
+        version=row["number"],
+        content=Content(**row["content"]),
+        variables=_variables(row),
+        retry=_retry(row),
+        **named,
     )
 
 
 def _variables(row: Row) -> dict[str, Variable]:
     return msgspec.convert(row["variables"], dict[str, Variable])
+
+
+def _retry(row: Row) -> Retry | None:
+    return msgspec.convert(row["retry"], Retry | None)

@@ -31,6 +31,18 @@ from tests.support.fuzzing import Case, fuzz
         ({"variables": {"a": {"type": "date"}}}, "variables"),
         ({"variables": ["name"]}, "variables"),
         ({"at_most_once": "yes"}, "at_most_once"),
+        ({"retry": 3}, "retry"),
+        ({"retry": {"attempts": 0}}, "retry.attempts"),
+        ({"retry": {"attempts": 1001}}, "retry.attempts"),
+        ({"retry": {"attempts": 2.5}}, "retry.attempts"),
+        ({"retry": {"attempts": True}}, "retry.attempts"),
+        ({"retry": {"base_seconds": 0}}, "retry.base_seconds"),
+        ({"retry": {"base_seconds": "5"}}, "retry.base_seconds"),
+        ({"retry": {"cap_seconds": -1}}, "retry.cap_seconds"),
+        ({"retry": {"cap_seconds": 1e300}}, "retry.cap_seconds"),
+        ({"retry": {"give_up_after_seconds": 0.5}}, "retry.give_up_after_seconds"),
+        ({"retry": {"give_up_after_seconds": 3e6}}, "retry.give_up_after_seconds"),
+        ({"retry": {"for_ever": True}}, "for_ever"),
     ],
 )
 async def test_a_template_that_breaks_a_rule_is_refused_by_the_field(

@@ -50,7 +50,21 @@ async def test_what_is_published_is_what_workers_get(author: Author) -> None:
             "link": None,
         },
         "variables": {"name": {"type": "string", "required": True}},
+        "retry": None,
     }
+
+
+async def test_a_version_says_how_hard_it_is_tried_and_the_next_one_may_say_otherwise(author: Author) -> None:
+    retry = {"attempts": 3, "base_seconds": 0.5, "cap_seconds": 60.0, "give_up_after_seconds": 600.0}
+    await author.data("POST", "", {**WELCOME, "retry": retry})
+    await author.publish("welcome", 1)
+    assert (await author.published("welcome", "channel=email"))["retry"] == retry
+    second = await author.data("POST", "/welcome/versions", {**_version(), "retry": {"attempts": 1}})
+    await author.publish("welcome", 2)
+    third = await author.data("POST", "/welcome/versions", _version())
+
+    assert (second["retry"], third["retry"]) == ({"attempts": 1}, None)
+    assert (await author.published("welcome", "channel=email"))["retry"] == {"attempts": 1}
 
 
 async def test_publishing_an_older_version_rolls_back(author: Author) -> None:

@@ -19,6 +19,7 @@ from carillon.delivery.domain import (
     Retrying,
     Undeliverable,
     Waiting,
+    bound_met,
     decide,
     in_time,
     next_may_try,
@@ -127,16 +128,17 @@ async def _not_sent(
     if isinstance(answer, Failed) and answer.unknown and ready.at_most_once:
         answer = Refused("outcome_unknown", answer.error)
     age = work.age(tools.now()) - ready.deferred
-    decision = decide(answer, granted.attempt, tools.policy, chance=tools.chance(), age=age)
+    decision = decide(answer, granted.attempt, ready.policy, chance=tools.chance(), age=age)
     told = replace(claim, reason=clean(decision.reason), error=clean(answer.error) or None)
     if isinstance(decision, DeadLetter):
         if not await _settle(replace(told, state="failed"), claimed_at, tools):
             return Waiting("claim_lost", tools.limits.lease, silent=True)
-        return Undeliverable(decision.reason, answer.error, granted.attempt, claim.provider, tried.passed)
+        bound = bound_met(answer, granted.attempt, ready.policy)
+        return Undeliverable(decision.reason, answer.error, granted.attempt, claim.provider, tried.passed, bound)
     if not await _settle(told, claimed_at, tools):
         return Waiting("claim_lost", tools.limits.lease, silent=True)
     retrying = Retrying(answer.reason, answer.error, granted.attempt, tried.provider, decision.delay, tried.passed)
-    wished = min(getattr(answer, "retry_after", None) or 0.0, tools.policy.cap)
+    wished = min(getattr(answer, "retry_after", None) or 0.0, ready.policy.cap)
     return in_time(retrying, work.request.expires_at, tools.now(), tools.limits.ladder, at_least=wished)
 
 

@@ -3,23 +3,27 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
+
 from carillon.contracts.rendering import MissingVariable, RenderFailed, render_content
 from carillon.contracts.templates import PublishedTemplate
 from carillon.contracts.users import Contact
 from carillon.delivery.actions.tools import Tools, Work
 from carillon.delivery.domain import (
-    LONGEST_DEFERRAL,
     Ending,
     Expired,
+    Policy,
     Refused,
     Suppressed,
     Undeliverable,
     Waiting,
+    bound_of_age,
     deferral,
     deferred,
     in_time,
     language_of,
     patience,
+    policy_of,
 )
 from carillon.delivery.pool import Admission
 from carillon.delivery.timeline import Trail
@@ -34,6 +38,7 @@ class Prepared:
     item: Any
     admission: Admission
     at_most_once: bool
+    policy: Policy
     deferred: float = 0.0
     """Seconds of the request's age that were quiet hours."""
 
@@ -58,8 +63,8 @@ async def prepare(work: Work, trail: Trail, tools: Tools) -> Prepared | Ending:
 
 
 async def _prepared(work: Work, trail: Trail, tools: Tools) -> Prepared | Ending:
-    if await _overdue(work, tools):
-        return Undeliverable("gave_up", "it could not be delivered in time")
+    if (overdue := await _overdue(work, tools)) is not None:
+        return overdue
     try:
         contact = await _recipient(work, trail, tools)
         if not isinstance(contact, Contact):
@@ -70,22 +75,39 @@ async def _prepared(work: Work, trail: Trail, tools: Tools) -> Prepared | Ending
         return Waiting(f"{away.service}_away", delay)
     if template is None:
         return Undeliverable("template_not_found", f"no version of {work.request.template_code} is published")
-    step = _routed(_composed(work, contact, template, trail, tools), template, tools)
+    policy = policy_of(tools.policy, template.retry)
+    step: Prepared | Ending = _given_up(policy)
+    if not _late(work, contact, policy, tools):
+        step = _routed(_composed(work, contact, template, trail, tools), template, policy, tools)
     if isinstance(step, Prepared):
         return replace(step, deferred=deferred(contact, work.request.due_at, tools.now()))
     return step
 
 
-async def _overdue(work: Work, tools: Tools) -> bool:
-    """Too old, not counting the quiet hours of whoever it is for; where nobody can tell of those, too old it is."""
-    late = work.age(tools.now()) - tools.policy.give_up
-    if not 0 < late <= LONGEST_DEFERRAL:
-        return late > 0
+def _given_up(policy: Policy) -> Undeliverable:
+    return Undeliverable("gave_up", "it could not be delivered in time", bound=bound_of_age(policy))
+
+
+async def _overdue(work: Work, tools: Tools) -> Undeliverable | None:
+    """What is too old by the worker's own policy is given up, but for quiet hours of whoever it is for, or a template
+    that says otherwise; where nobody can tell of those, too old it is."""
+    if work.age(tools.now()) <= tools.policy.give_up:
+        return None
     try:
         contact = await _contact(work, Trail(), tools)
+        template = await _template(work, contact, tools) if isinstance(contact, Contact) else None
     except _Away:
-        return True
-    return not isinstance(contact, Contact) or late > deferred(contact, work.request.due_at, tools.now())
+        return _given_up(tools.policy)
+    if not isinstance(contact, Contact) or template is None:
+        return _given_up(tools.policy)
+    policy = policy_of(tools.policy, template.retry)
+    return _given_up(policy) if _late(work, contact, policy, tools) else None
+
+
+def _late(work: Work, contact: Contact, policy: Policy, tools: Tools) -> bool:
+    """Quiet hours do not count."""
+    late = work.age(tools.now()) - policy.give_up
+    return late > 0 and late > deferred(contact, work.request.due_at, tools.now())
 
 
 async def _recipient(work: Work, trail: Trail, tools: Tools) -> Contact | Ending:
@@ -133,14 +155,15 @@ def _composed(work: Work, contact: Contact, template: PublishedTemplate, trail: 
         return Refused(f"missing_variable: {error.name}", str(error))
     except RenderFailed as error:
         return Refused("render_failed", str(error))
-    trail.note("rendered", tools.now(), version=template.version, language=template.language)
+    retry = msgspec.to_builtins(template.retry) or None
+    trail.note("rendered", tools.now(), version=template.version, language=template.language, retry=retry)
     return tools.channel.compose(work.request, contact, template, content)
 
 
-def _routed(composed: Any | Refused, template: PublishedTemplate, tools: Tools) -> Prepared | Ending:
+def _routed(composed: Any | Refused, template: PublishedTemplate, policy: Policy, tools: Tools) -> Prepared | Ending:
     if isinstance(composed, Refused):
         return Undeliverable(composed.reason, composed.error)
     admission = tools.pool.admit()
     if isinstance(admission, float):
         return Waiting("provider_away", max(admission, 1.0))
-    return Prepared(composed, admission, template.at_most_once)
+    return Prepared(composed, admission, template.at_most_once, policy)
