@@ -8,11 +8,14 @@ BROKER ?= embedded
 # Most tests wait for a server or a process: three workers keep two cores busy. A file stays with one worker; in the order
 # of their names, since the files of few tests are the long ones and would come last.
 SPREAD ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 10
+SEEDS ?= 1..20
+COUNT ?= 1000
+BROKER ?= both
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-all check fmt outage dead-letters mutations docs-reference bench lock clean
+.PHONY: help up demo test test-all chaos check fmt outage dead-letters mutations docs-reference bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +51,9 @@ dead-letters: $(VENV)/.development ## 10,000 dead letters of three causes are re
 
 mutations: $(VENV)/.development ## take out one guarantee at a time: a test has to notice
 	$(BIN)/python -m tests.mutations
+
+chaos: $(VENV)/.development ## kill everything at random and judge: SEEDS=1..20 COUNT=1000 BROKER=both; goes on where it stopped
+	$(BIN)/python -m tests.chaos --seeds $(SEEDS) --count $(COUNT) --broker $(BROKER)
 
 docs-reference: $(VENV)/.development ## write anew what the reference takes from the code
 	RENEW_REFERENCE=1 $(BIN)/python -m pytest -q tests/documents/test_permissions.py tests/documents/test_preferences_table.py

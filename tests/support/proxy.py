@@ -7,7 +7,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 
 class Proxy:
-    """`cut` closes what is open and refuses what comes; `silence` keeps connections open and passes nothing on."""
+    """`cut` closes what is open and refuses what comes; `silence` keeps connections open and passes nothing on;
+    `delay` passes everything on so many seconds late."""
 
     def __init__(self, host: str, port: int) -> None:
         self._upstream = (host, port)
@@ -15,6 +16,7 @@ class Proxy:
         self._refusing = False
         self._passing = asyncio.Event()
         self._passing.set()
+        self._delay = 0.0
         self.port = 0
 
     def cut(self) -> None:
@@ -25,11 +27,15 @@ class Proxy:
     def silence(self) -> None:
         self._passing.clear()
 
+    def delay(self, seconds: float) -> None:
+        self._delay = seconds
+
     def restore(self) -> None:
         """Serve new connections again. Those that were silenced end: their far side has long forgotten them."""
         if not self._passing.is_set():
             self.cut()
         self._refusing = False
+        self._delay = 0.0
         self._passing.set()
 
     def in_front_of(self, url: str) -> str:
@@ -54,6 +60,8 @@ class Proxy:
         try:
             while data := await reader.read(65_536):
                 await self._passing.wait()
+                if self._delay:
+                    await asyncio.sleep(self._delay)
                 writer.write(data)
                 await writer.drain()
         except OSError:

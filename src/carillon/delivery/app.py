@@ -26,7 +26,7 @@ from carillon.delivery.store import DeliveriesStore, end_leases
 from carillon.kit.auth import Caller
 from carillon.kit.breaker import Breaker
 from carillon.kit.broker.open import open_broker
-from carillon.kit.broker.port import Broker
+from carillon.kit.broker.port import Broker, Tuning
 from carillon.kit.coalescer import coalescing
 from carillon.kit.database import Database, open_database
 from carillon.kit.errors import Unauthenticated
@@ -77,7 +77,12 @@ def build_worker(worker: Worker) -> Service:
         async with AsyncExitStack() as stack:
             database = await stack.enter_async_context(open_database(settings.database_url, name=worker.name))
             broker = await stack.enter_async_context(
-                open_broker(settings.broker_url, topology(settings.retry_delays), name=f"carillon-{worker.name}")
+                open_broker(
+                    settings.broker_url,
+                    topology(settings.retry_delays),
+                    name=f"carillon-{worker.name}",
+                    tuning=Tuning(lease=settings.broker_lease_seconds),
+                )
             )
             session = await stack.enter_async_context(open_session(connections=max(100, settings.send_slots)))
             neighbours = _neighbours(worker, session, token)

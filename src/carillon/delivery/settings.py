@@ -30,6 +30,10 @@ class WorkerSettings(Settings, frozen=True, kw_only=True):
     retry_cap_seconds: Annotated[float, Meta(gt=0, description="The longest wait between two attempts")] = 3600.0
     give_up_seconds: Annotated[float, Meta(gt=0, description="Age at which a notification fails for good")] = 86_400.0
     lease_seconds: Annotated[float, Meta(gt=0, description="How long a claim stands without an outcome")] = 60.0
+    broker_lease_seconds: Annotated[
+        float,
+        Meta(gt=0, description="After how long a stopped worker's messages are another's, on the PostgreSQL queue"),
+    ] = 30.0
     send_seconds: Annotated[
         float, Meta(gt=0, description="Deadline for waiting for a connection and sending; below the lease")
     ] = 30.0

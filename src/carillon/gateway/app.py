@@ -47,7 +47,7 @@ from carillon.gateway.store.watched import WatchedNotifications
 from carillon.gateway.watching import Bounds
 from carillon.kit.auth import Authenticator
 from carillon.kit.broker.open import open_broker
-from carillon.kit.broker.port import Broker
+from carillon.kit.broker.port import Broker, Tuning
 from carillon.kit.database import Database, open_database
 from carillon.kit.http.app import build_app
 from carillon.kit.http.client import ServiceClient, open_session
@@ -109,7 +109,12 @@ async def outside(settings: GatewaySettings) -> AsyncIterator[Outside]:
     token = own_token(settings.token_file, NAME)
     async with AsyncExitStack() as stack:
         broker = await stack.enter_async_context(
-            open_broker(settings.broker_url, topology(settings.retry_delays), name="carillon-gateway")
+            open_broker(
+                settings.broker_url,
+                topology(settings.retry_delays),
+                name="carillon-gateway",
+                tuning=Tuning(lease=settings.broker_lease_seconds),
+            )
         )
         session = await stack.enter_async_context(open_session())
         users = ServiceClient(session, settings.users_url, token=token)

@@ -54,6 +54,10 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     give_up_seconds: Annotated[
         float, Meta(gt=0, description="Age at which silence has failed for good; above the workers' give-up age")
     ] = 172_800.0
+    broker_lease_seconds: Annotated[
+        float,
+        Meta(gt=0, description="After how long a stopped recorder's reports are another's, on the PostgreSQL queue"),
+    ] = 30.0
     recorder_batch: Annotated[int, Meta(ge=1, le=5000, description="Most report messages recorded at once")] = 500
     keep_days: Annotated[
         int,

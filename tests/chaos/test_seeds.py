@@ -1,0 +1,65 @@
+"""Short seeds of `make chaos` on both brokers: nothing lost, stuck, told wrongly, or doubled without a fault for it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.__main__ import told
+from tests.chaos.run import Trial, run
+from tests.chaos.world import Servers
+from tests.support import servers
+
+SHORT = Trial(seed=2, count=120, faults=4, targets=("claim_holder", "gateway_1", "postgres", "provider"))
+pytestmark = pytest.mark.timeout(300)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A seed that once failed, and what it found."""
+
+    broker: str
+    trial: Trial
+    found: str
+
+
+KEPT_SEEDS: tuple[Kept, ...] = ()
+
+
+@pytest.fixture
+def embedded(postgres_server: servers.PostgresServer, redis_server: servers.RedisServer) -> Servers:
+    return Servers(postgres_server, redis_server)
+
+
+@pytest.fixture(scope="module")
+def node_of_our_own() -> Iterator[servers.RabbitServer]:
+    """Other platforms of the session read the queues of the shared one."""
+    with servers.rabbitmq_server() as server:
+        yield server
+
+
+@pytest.fixture
+def rabbitmq(embedded: Servers, node_of_our_own: servers.RabbitServer) -> Servers:
+    return Servers(embedded.postgres, embedded.redis, node_of_our_own)
+
+
+async def hold(trial: Trial, broker: str, ground: Servers, folder: Path) -> None:
+    outcome = await run(trial, ground, folder)
+    line = told(outcome, seed=trial.seed, broker=broker, count=trial.count)
+    assert outcome.verdict.accepted >= trial.count * 0.9, line
+    assert outcome.verdict.passed, line
+
+
+@pytest.mark.parametrize("broker", ["embedded", "rabbitmq"])
+async def test_a_short_seed_loses_nothing(broker: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    await hold(SHORT, broker, request.getfixturevalue(broker), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("broker", ["embedded", "rabbitmq"])
+async def test_a_longer_seed_loses_nothing(
+    broker: str, seed: int, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    await hold(Trial(seed, 300), broker, request.getfixturevalue(broker), tmp_path)
