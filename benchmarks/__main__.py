@@ -28,6 +28,9 @@ def main() -> None:
     if "lookup" in sys.argv[1:]:
         show("Look-ups, the users service on one core", lookup.measure(COUNT * 8))
         return
+    if "accept" in sys.argv[1:]:
+        show("Accepting alone, RabbitMQ", notifications.measure_accepting(COUNT))
+        return
     if "batch" in sys.argv[1:]:
         show("Accepting in batches of 1,000, RabbitMQ", batch.measure(COUNT * 8))
         return

@@ -16,6 +16,7 @@ from tests.support.platform import Platform
 from tests.support.processes import end
 
 WARM_UP = 500
+STEADY = 1_000
 
 
 def posts(found: Platform, code: str, people: list[str], count: int) -> Iterator[bytes]:
@@ -60,13 +61,26 @@ async def _measure_accepting(found: Platform, count: int) -> list[tuple[str, str
     before = seconds_of(pids)
     result = await post_all(found, list_first(posts(found, code, people, count)), connections=64)
     spent = seconds_of(pids) - before
+    steady = await _steadily(found, list(posts(found, code, people, count)))
     return [
         (
             "accepted, workers stopped",
             f"{result.rate:,.0f}/s, p50 {result.percentile(0.5):.1f} ms, p99 {result.percentile(0.99):.1f} ms",
         ),
         ("CPU a notification, gateway until the last 202", f"{1e6 * spent / count:,.0f} µs"),
+        (
+            f"at {STEADY:,} a second, open loop",
+            f"p50 {steady.percentile(0.5):.1f} ms, p99 {steady.percentile(0.99):.1f} ms",
+        ),
     ]
+
+
+async def _steadily(found: Platform, requests: list[bytes]) -> load.Result:
+    """What arrives whether or not the last was answered."""
+    host, _, port = found.gateway.partition("://")[2].partition(":")
+    result = await asyncio.to_thread(load.opened, host, int(port), requests, rate=STEADY, connections=64)
+    assert set(result.statuses) == {202}, result.statuses
+    return result
 
 
 def list_first(requests: Iterator[bytes]) -> Iterator[bytes]:
