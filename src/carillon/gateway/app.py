@@ -25,6 +25,7 @@ from carillon.gateway.actions.relay import Relaying, relay
 from carillon.gateway.actions.replay import Replaying
 from carillon.gateway.actions.retire import keep_retired
 from carillon.gateway.actions.room import Room
+from carillon.gateway.actions.share import keep_shared
 from carillon.gateway.actions.tally import TalliedAcceptances, TalliedReports, Tallies
 from carillon.gateway.consumer import erasures_handler, reports_handler
 from carillon.gateway.dead_letter_consumer import dead_letters_handler
@@ -37,6 +38,7 @@ from carillon.gateway.store.acceptances import Acceptances
 from carillon.gateway.store.cancellations import Cancellations
 from carillon.gateway.store.dead_letters import DeadLetters
 from carillon.gateway.store.erasures import Erasures
+from carillon.gateway.store.minute_counts import MinuteCounts
 from carillon.gateway.store.notifications import Notifications
 from carillon.gateway.store.outbox import Outbox
 from carillon.gateway.store.partitions import Partitions
@@ -54,6 +56,7 @@ from carillon.kit.http.client import ServiceClient, open_session
 from carillon.kit.http.door import Admitting, KnownTokens
 from carillon.kit.http.limiting import CallerLimit, caller_limit
 from carillon.kit.http.system import HealthCheck
+from carillon.kit.ids import uuid7
 from carillon.kit.migrations import migrate as migrate_schema
 from carillon.kit.service import Loop, Running, Service
 
@@ -192,7 +195,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
                 "reconcile": _reconciler(settings, world.broker, database, grew),
                 **_consumed(settings, world.broker, letters, reports, Erasures(database)),
                 "partitions": lambda: keep_prepared(Partitions(database)),
-                **_retention(settings, database),
+                **_kept(settings, database, tallies),
                 "measure": lambda: keep_measured(outbox, world.broker, backlog),
             },
             checks={**checks, **world.checks},
@@ -216,10 +219,11 @@ def _doors(world: Outside, acceptor: Acceptor) -> Sequence[Admitting]:
     return [door(acceptor, tokens, service=NAME, counted=world.limit is not None)] if tokens else []
 
 
-def _retention(settings: GatewaySettings, database: Database) -> Mapping[str, Loop]:
-    """None where everything is kept for ever."""
-    days = settings.keep_days
-    return {"retention": lambda: keep_retired(Retirements(database), days)} if days else {}
+def _kept(settings: GatewaySettings, database: Database, tallies: Tallies) -> Mapping[str, Loop]:
+    """Counts that are shared, and what is old leaves, unless everything is kept for ever."""
+    days, counts = settings.keep_days, MinuteCounts(database, uuid7())
+    sharing: dict[str, Loop] = {"share": lambda: keep_shared(tallies, counts)}
+    return sharing | ({"retention": lambda: keep_retired(Retirements(database), days)} if days else {})
 
 
 def _consumed(

@@ -129,6 +129,7 @@ async def test_a_gateway_built_from_settings_accepts_and_relays(settings: Gatewa
         "recorder",
         "partitions",
         "retention",
+        "share",
         "measure",
         "reconcile",
     }

@@ -22,25 +22,38 @@ _TOLD = ("accepted", "delivered", "failed", "suppressed")
 
 @dataclass(slots=True)
 class Tallies:
-    """Counts of the last hour, in this process."""
+    """Counts of the last hour: of this process, and of the others as they last told."""
 
     clock: Callable[[], float] = time.time
+    others: Mapping[int, Counter[str]] = field(default_factory=dict)
     _minutes: dict[int, Counter[str]] = field(default_factory=dict)
+    _untold: set[int] = field(default_factory=set)
 
     def count(self, what: Mapping[str, int]) -> None:
         minute = int(self.clock()) // _MINUTE
         if minute not in self._minutes:
             self._minutes = {m: counts for m, counts in self._minutes.items() if minute - _KEPT < m <= minute}
         self._minutes.setdefault(minute, Counter()).update(what)
+        self._untold.add(minute)
 
     def minutes(self) -> list[MinuteCount]:
         """The oldest first; a minute in which nothing happened is left out."""
-        first = int(self.clock()) // _MINUTE - _KEPT
+        last = int(self.clock()) // _MINUTE
         return [
             MinuteCount(datetime.fromtimestamp(minute * _MINUTE, UTC), *(counts[name] for name in _TOLD))
-            for minute, counts in sorted(self._minutes.items())
-            if minute > first
+            for minute in sorted(self._minutes.keys() | self.others.keys())
+            if last - _KEPT < minute <= last + 1
+            for counts in [self._minutes.get(minute, Counter()) + self.others.get(minute, Counter())]
         ]
+
+    def untold(self) -> dict[int, Counter[str]]:
+        """What this process has counted in those minutes of which it has more to tell, as a copy."""
+        self._untold &= self._minutes.keys()
+        return {minute: Counter(self._minutes[minute]) for minute in sorted(self._untold)}
+
+    def told(self, counts: Mapping[int, Counter[str]]) -> None:
+        """The others can read these now."""
+        self._untold -= {minute for minute, told in counts.items() if self._minutes.get(minute) == told}
 
 
 @dataclass(frozen=True, slots=True)
