@@ -58,7 +58,7 @@ chaos: $(VENV)/.development ## kill everything at random and judge: SEEDS=1..20 
 docs-reference: $(VENV)/.development ## write anew what the reference takes from the code
 	RENEW_REFERENCE=1 $(BIN)/python -m pytest -q tests/documents/test_permissions.py tests/documents/test_preferences_table.py
 
-bench: $(VENV)/.development ## measure: accept/s, end to end e-mails/s, look-ups/s
+bench: $(VENV)/.development ## measure: the whole way by stage, acceptance, batches, look-ups
 	$(BIN)/python -m benchmarks
 
 lock: $(VENV)/.uv ## renew the requirement locks

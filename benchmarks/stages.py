@@ -22,7 +22,8 @@ SHARED = "shared"
 _ROOMS = {
     "carillon/gateway/actions/relay": "relay",
     "carillon/gateway/store/outbox": "relay",
-    "carillon/gateway/store/fair": "relay",
+    "carillon/gateway/turns": "relay",
+    "carillon/gateway/store/turns": "relay",
     "carillon/gateway/actions/record": "report",
     "carillon/gateway/store/reports": "report",
     "carillon/gateway/consumer": "report",
@@ -33,6 +34,8 @@ _ROOMS = {
     "carillon/gateway/actions/accept": "accept",
     "carillon/gateway/store/acceptances": "accept",
     "carillon/gateway/routes": "accept",
+    "carillon/gateway/actions/retire": SHARED,
+    "carillon/gateway/store/retirements": SHARED,
     "carillon/gateway/": "accept",
     "carillon/kit/http/": "accept",
     "carillon/kit/auth": "accept",
