@@ -164,6 +164,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
         one, many = await stack.enter_async_context(committing(acceptances, grew, size=settings.accept_batch))
         neighbours = Neighbours(world.contacts, world.templates, settings.look_up_seconds)
         letters = DeadLetters(database)
+        replaying = Replaying(letters, neighbours, grew)
         gateway = Gateway(
             Acceptor(one, acceptances, neighbours, backlog),
             BatchAcceptor(many, acceptances, neighbours, backlog),
@@ -182,7 +183,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
                 verify=world.verify,
                 state={
                     "gateway": gateway,
-                    "dead_letters": Mortuary(letters, Replaying(letters, neighbours, grew)),
+                    "dead_letters": Mortuary(letters, replaying),
                     "figures": Figures(tallies, backlog),
                 },
                 checks={**checks, **world.checks},
@@ -192,7 +193,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
             loops={
                 **world.loops,
                 "relay": lambda: relay(relaying),
-                "reconcile": _reconciler(settings, world.broker, database, grew),
+                "reconcile": _reconciler(settings, world.broker, database, replaying),
                 **_consumed(settings, world.broker, letters, reports, Erasures(database)),
                 "partitions": lambda: keep_prepared(Partitions(database)),
                 **_kept(settings, database, tallies),
@@ -208,10 +209,10 @@ def _relaying(settings: GatewaySettings, broker: Broker, outbox: Outbox, grew: a
     return Relaying(outbox, broker, grew, room, size=settings.relay_batch, lease_seconds=settings.relay_lease_seconds)
 
 
-def _reconciler(settings: GatewaySettings, broker: Broker, database: Database, grew: asyncio.Event) -> Loop:
+def _reconciler(settings: GatewaySettings, broker: Broker, database: Database, replaying: Replaying) -> Loop:
     bounds = Bounds(settings.overdue_seconds, settings.give_up_seconds)
     store, every = WatchedNotifications(database), settings.reconcile_seconds
-    return lambda: keep_reconciled(Reconciling(store, broker, grew, bounds, every=every))
+    return lambda: keep_reconciled(Reconciling(store, broker, replaying, replaying.grew, bounds, every=every))
 
 
 def _doors(world: Outside, acceptor: Acceptor) -> Sequence[Admitting]:

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid5
 
 import msgspec
@@ -30,6 +30,7 @@ _CAUSE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _TEMPLATE_CODE = re.compile(r"[a-z0-9][a-z0-9_.\-]{0,99}")
 _LONGEST_READ, _LONGEST_TEXT = 2_000, 500
 _LARGEST_GENERATION = 2**31 - 2
+_REVIVALS = 2
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 _OF_SERVICES = frozenset({STATUS_QUEUE, ERASURES_QUEUE})
@@ -83,6 +84,7 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     generation: int | None
     user_id: UUID | None
     cause: str
+    died_at: datetime
     reported: bool
     has_body: bool
 
@@ -187,6 +189,13 @@ def stays_dead(letter: Candidate, standing: Standing | None, now: datetime) -> s
     if not letter.has_body:
         return "erased"
     return OUTCOME_UNKNOWN if letter.cause == OUTCOME_UNKNOWN else None
+
+
+def may_revive(letter: Candidate, now: datetime, rest: float) -> bool:
+    """Whether one that nobody answered for is queued anew by itself: twice, each time after a longer rest (seconds)."""
+    if letter.reported or letter.generation is None or letter.generation >= _REVIVALS:
+        return False
+    return letter.died_at <= now - timedelta(seconds=rest * 2**letter.generation)
 
 
 def renewed(body: bytes, generation: int, now: datetime) -> bytes:

@@ -219,3 +219,33 @@ async def test_what_was_queued_anew_is_not_sent_where_a_former_generation_went_o
     assert found[2:] == [Granted(1, 1), Granted(1, 1)]
     assert list(await store.sent([(key, 2) for key in (sent, under_way, lapsed, failed)])) == [(sent, 2)]
     assert isinstance((await store.claim([ClaimWanted(sent, 0, at_most_once=False)]))[0], AlreadySent)
+
+
+async def test_what_may_go_out_once_at_most_is_not_sent_anew_where_nobody_knows_what_its_former_worker_did(
+    mine: Database,
+) -> None:
+    lapsed, given_up = uuid7(), uuid7()
+    await claim(store_on(mine, lease=0), lapsed, at_most_once=True)
+    for _ in range(2):
+        await claim(store_on(mine, lease=0), given_up, at_most_once=True)
+
+    found = await store_on(mine).claim([ClaimWanted(key, 1, at_most_once=True) for key in (lapsed, given_up)])
+
+    assert found == [AlreadyFailed(1, None, "outcome_unknown", None)] * 2
+
+
+async def test_what_comes_late_after_it_was_queued_anew_is_not_sent_beside_its_successor(mine: Database) -> None:
+    sent, under_way, resting = (uuid7() for _ in range(3))
+    store = store_on(mine)
+    await claim(store, resting)
+    await store.settle([settled(resting, 1, "released")])
+    await store.claim([ClaimWanted(key, 1, at_most_once=False) for key in (sent, under_way, resting)])
+    await store.settle(
+        [replace(settled(sent, 1), generation=1), replace(settled(resting, 1, "released"), generation=1)]
+    )
+
+    found = await store.claim(wanted(sent, under_way, resting))
+
+    assert isinstance(found[0], AlreadySent)
+    assert found[1:] == [HeldElsewhere(60), HeldElsewhere(60)]
+    assert await mine.fetchval("SELECT count(*) FROM email_worker.deliveries WHERE state = 'claimed'") == 1

@@ -6,11 +6,13 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-from carillon.gateway.actions.reconcile import Reconciling, reconcile
+from carillon.gateway.actions.look_up import Neighbours
+from carillon.gateway.actions.reconcile import Queues, Reconciling, reconcile
+from carillon.gateway.actions.replay import Replaying
+from carillon.gateway.store.dead_letters import DeadLetters
 from carillon.gateway.store.session import steady
 from carillon.gateway.store.watched import WatchedNotifications
 from carillon.gateway.watching import Bounds
-from carillon.kit.broker.port import Broker
 from carillon.kit.database import open_database
 from tests.integration.gateway.house import House
 
@@ -18,12 +20,13 @@ BOUNDS = Bounds(overdue=60.0, give_up=3600.0)
 
 
 @asynccontextmanager
-async def reconciler(house: House, broker: Broker | None = None) -> AsyncIterator[Reconciling]:
+async def reconciler(house: House, queues: Queues | None = None) -> AsyncIterator[Reconciling]:
     """As the gateway has one: one for a replica."""
     async with open_database(steady(house.around.dsn), name="reconciler", size=2) as database:
-        yield Reconciling(
-            WatchedNotifications(database), broker or house.broker, asyncio.Event(), BOUNDS, every=1.0, size=50
-        )
+        neighbours, grew = Neighbours(house.around.contacts, house.around.templates, 1.0), asyncio.Event()
+        letters = Replaying(DeadLetters(database), neighbours, grew)
+        store, asked = WatchedNotifications(database), queues or house.broker
+        yield Reconciling(store, asked, letters, grew, BOUNDS, every=1.0, size=50)
 
 
 async def pass_time(house: House, seconds: float) -> None:

@@ -10,7 +10,11 @@ from carillon.contracts.channels import STATUS_QUEUE
 from carillon.contracts.messages import DeliveryReported, Step
 from carillon.contracts.statuses import rank_of_retry
 from carillon.gateway.actions.reconcile import reconcile
+from carillon.gateway.store.erasures import Erasures
+from carillon.gateway.store.session import steady
 from carillon.kit.broker.port import Message
+from carillon.kit.database import open_database
+from tests.integration.gateway.deaths import dead, kept, message, replay
 from tests.integration.gateway.holes import found, lose, outbox, pass_time, reconciler, rounds, steps, watch
 from tests.integration.gateway.house import House
 from tests.support.waiting import eventually
@@ -54,7 +58,7 @@ async def test_a_row_that_was_deleted_from_the_outbox_is_queued_anew_with_what_i
     assert sent[key].accepted_at >= began
     assert [step["kind"] for step in await steps(house, key)] == ["accepted", "requeued", "queued"]
     explained = (await house.call("GET", f"/notifications/{key}/explain")).data["reasons"]
-    assert explained[1]["sentence"] == "Nothing was heard of it any more, and it was queued anew: no_news."
+    assert explained[1]["sentence"] == "It was lost on the way, and was queued anew: no_news."
     assert [step["kind"] for step in await steps(house, beside)] == ["accepted", "queued"]
 
 
@@ -212,6 +216,52 @@ async def test_while_the_broker_is_away_nothing_is_decided(house: House) -> None
         await house.sql.execute("ALTER TABLE broker.hidden RENAME TO messages")
         await reconcile(reconciling)
     assert await outbox(house) == {key: 1}
+
+
+async def test_what_its_dying_workers_never_answered_for_is_sent_again_twice_and_no_more(house: House) -> None:
+    """Handed out too often, because the worker that had it in hand was killed each time."""
+    now = datetime.now(UTC)
+    key = await dead(house, "delivery_limit", headers={}, died=now - timedelta(seconds=61))
+    young = await dead(house, "delivery_limit", headers={}, died=now - timedelta(seconds=30))
+    refused = await dead(house, died=now - timedelta(seconds=61))
+    assert (await found(house, key))["reason"] == "delivery_limit"
+
+    async with reconciler(house) as one, reconciler(house) as other:
+        await asyncio.gather(reconcile(one), reconcile(other))
+        assert await outbox(house) == {key: 1}
+        assert (await found(house, key))["status"] == "pending"
+        for generation, aged, queued in ((1, 119, False), (1, 3, True), (2, 3000, False)):
+            if await outbox(house):
+                body = await house.sql.fetchval("DELETE FROM gateway.outbox RETURNING body")
+                await kept(house, [message(body, "delivery_limit", key=key, headers={}, died=datetime.now(UTC))])
+            moved = "UPDATE gateway.dead_letters SET died_at = died_at - $1::interval WHERE notification_id = $2"
+            await house.sql.execute(moved, timedelta(seconds=aged), key)
+            await reconcile(one)
+            assert await outbox(house) == ({key: generation + 1} if queued else {})
+
+    told = [step for step in await steps(house, key) if step["kind"] == "requeued"]
+    assert [step["detail"]["cause"] for step in told] == ["delivery_limit"] * 2
+    assert {(await found(house, each))["status"] for each in (key, young, refused)} == {"failed"}
+
+
+async def test_what_was_replayed_and_is_lost_then_is_found_too(house: House) -> None:
+    key = await dead(house)
+    assert (await replay(house, template_code="welcome"))["replayed"] == 1
+    await lose(house, key)
+    async with reconciler(house) as reconciling:
+        await reconcile(reconciling)
+        await pass_time(house, 61)
+        await reconcile(reconciling)
+    assert await outbox(house) == {key: 2}
+
+
+async def test_what_is_kept_to_be_sent_again_goes_with_its_user(house: House) -> None:
+    user_id = house.around.contacts.add()
+    key, other = await house.accepted(user_id=user_id), await house.accepted()
+    async with open_database(steady(house.around.dsn), name="erasing") as database:
+        await Erasures(database).scrub(user_id, bite=10)
+    rows = await house.sql.fetch("SELECT notification_id, message IS NULL AS blank FROM gateway.idempotency_keys")
+    assert {row["notification_id"]: row["blank"] for row in rows} == {key: True, other: False}
 
 
 def _waiting(key: UUID, seconds: float, *, wrong: timedelta = timedelta()) -> DeliveryReported:

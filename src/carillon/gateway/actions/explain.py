@@ -26,7 +26,7 @@ _SAYS: Mapping[StepKind, str] = {
     "cancelled": "It was cancelled before it was sent",
     "expired": "Its time ran out before it could be sent",
     "replayed": "It had failed, and was queued anew by an operator",
-    "requeued": "Nothing was heard of it any more, and it was queued anew",
+    "requeued": "It was lost on the way, and was queued anew",
 }
 _WAITS: Mapping[str | None, str] = {"quiet_hours": "It waits for the end of the user's quiet hours"}
 _ENDED: Mapping[str, str] = {

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
+from uuid import UUID
 
 import structlog
 
+from carillon.gateway.actions.replay import Replaying, revive
 from carillon.gateway.watching import Bounds, GivenUp, QueuedAnew, Verdict, Watched, judge, passing
 from carillon.kit.broker.port import BrokerError, QueueDepth
 from carillon.kit.errors import Unavailable
@@ -40,15 +42,18 @@ class Queues(Protocol):
 
 @dataclass(slots=True)
 class Reconciling:
-    """What it takes; `grew` wakes the relay. `passed`: what is known of the queues by now."""
+    """What it takes; `grew` wakes the relay. `passed`: what is known of the queues by now; `after`: which of
+    the dead letters was looked at last."""
 
     store: WatchStore
     queues: Queues
+    letters: Replaying
     grew: asyncio.Event
     bounds: Bounds
     every: float
     size: int = 1_000
     passed: Mapping[str, datetime] = field(default_factory=dict)
+    after: UUID | None = None
 
 
 async def keep_reconciled(reconciling: Reconciling) -> None:
@@ -73,6 +78,19 @@ async def reconcile(reconciling: Reconciling) -> None:
         )
         _tell(judged, reconciling)
         more = len(judged) == reconciling.size
+    await _revive(reconciling, now)
+
+
+async def _revive(reconciling: Reconciling, now: datetime) -> None:
+    """One piece a round: each letter costs a question to users and to templates."""
+    bounds = reconciling.bounds
+    revived = await revive(
+        reconciling.letters, after=reconciling.after, now=now, rest=bounds.overdue, oldest=bounds.give_up
+    )
+    reconciling.after = revived.after
+    if revived.queued:
+        RECONCILED.labels("gateway", "revived").inc(revived.queued)
+        _log.warning("dead_letters_revived", letters=revived.queued)
 
 
 async def _pass_over(reconciling: Reconciling, now: datetime) -> None:

@@ -4,20 +4,30 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Protocol
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, Protocol
 from uuid import UUID
 
 import structlog
 
 from carillon.contracts.channels import lane_of, queue_of
 from carillon.contracts.dead_letters import MOST_REPLAYED, OUTCOME_UNKNOWN, Replayed, ReplayRequested
-from carillon.contracts.messages import Step
+from carillon.contracts.messages import Step, StepKind
 from carillon.contracts.templates import PublishedTemplate
 from carillon.contracts.users import Contact
 from carillon.gateway.actions.look_up import AWAY, Away, Neighbours, ask
-from carillon.gateway.dead_letters import Candidate, LettersWanted, Requeue, Standing, renewed, stays_dead
+from carillon.gateway.dead_letters import (
+    Candidate,
+    LettersWanted,
+    Requeue,
+    Standing,
+    cause_of,
+    may_revive,
+    renewed,
+    stays_dead,
+)
 from carillon.gateway.domain import cut
+from carillon.kit.broker.port import DELIVERY_LIMIT_REASON
 from carillon.kit.errors import invalid
 
 _log = structlog.get_logger()
@@ -33,7 +43,7 @@ class ReplayStore(Protocol):
 
     async def bodies(self, letter_ids: Sequence[UUID]) -> Mapping[UUID, bytes]: ...
 
-    async def replay(self, batch: Sequence[Requeue], *, by: UUID) -> set[UUID]:
+    async def replay(self, batch: Sequence[Requeue], *, by: UUID | None) -> set[UUID]:
         """Those that were queued anew, committed; the others' notifications have changed meanwhile."""
         ...
 
@@ -45,6 +55,13 @@ class Replaying:
     store: ReplayStore
     neighbours: Neighbours
     grew: asyncio.Event
+
+
+class Revived(NamedTuple):
+    """How many were queued anew, and after which letter to go on; None: from the first."""
+
+    queued: int
+    after: UUID | None
 
 
 async def replay(asked: ReplayRequested, replaying: Replaying, *, caller_id: UUID) -> Replayed:
@@ -72,6 +89,23 @@ async def replay(asked: ReplayRequested, replaying: Replaying, *, caller_id: UUI
     )
 
 
+async def revive(replaying: Replaying, *, after: UUID | None, now: datetime, rest: float, oldest: float) -> Revived:
+    """A piece of those that nobody answered for, though they were handed out again and again: their workers died.
+
+    Twice at most, after `rest` seconds, then twice that: what kills its workers is not to do so for ever. Raises
+    Unavailable.
+    """
+    wanted = LettersWanted(
+        cause=cause_of(DELIVERY_LIMIT_REASON),
+        died_from=now - timedelta(seconds=oldest),
+        died_to=now - timedelta(seconds=rest),
+    )
+    found = await replaying.store.candidates(wanted, after=after, limit=_PIECE)
+    letters = [letter for letter in found if may_revive(letter, now, rest)]
+    reasons = await _piece(letters, replaying, caller_id=None, dry_run=False) if letters else ()
+    return Revived(sum(reason is None for reason in reasons), found[-1].id if len(found) == _PIECE else None)
+
+
 def _wanted(asked: ReplayRequested) -> LettersWanted:
     if all(getattr(asked, name) is None for name in _FILTERS):
         raise invalid("cause", f"Give one filter at least: {', '.join(_FILTERS)}")
@@ -86,7 +120,7 @@ def _wanted(asked: ReplayRequested) -> LettersWanted:
 
 
 async def _piece(
-    letters: Sequence[Candidate], replaying: Replaying, *, caller_id: UUID, dry_run: bool
+    letters: Sequence[Candidate], replaying: Replaying, *, caller_id: UUID | None, dry_run: bool
 ) -> Sequence[str | None]:
     """Of each why it was skipped; None where it was queued anew."""
     store = replaying.store
@@ -138,7 +172,9 @@ async def _looked_up(
     return template, contact
 
 
-async def _requeued(ready: Sequence[tuple[Candidate, Standing]], replaying: Replaying, caller_id: UUID) -> set[UUID]:
+async def _requeued(
+    ready: Sequence[tuple[Candidate, Standing]], replaying: Replaying, caller_id: UUID | None
+) -> set[UUID]:
     """The ids of those that were queued anew, in one commit."""
     bodies, now = await replaying.store.bodies([letter.id for letter, _ in ready]), datetime.now(UTC)
     batch = [
@@ -152,9 +188,12 @@ async def _requeued(ready: Sequence[tuple[Candidate, Standing]], replaying: Repl
     return gone
 
 
-def _requeue(letter: Candidate, standing: Standing, body: bytes, now: datetime, caller_id: UUID) -> Requeue:
+def _requeue(letter: Candidate, standing: Standing, body: bytes, now: datetime, caller_id: UUID | None) -> Requeue:
     generation = standing.generation + 1
-    detail = {"cause": letter.cause, "by": str(caller_id), "dead_letter_id": str(letter.id)}
+    detail = {"cause": letter.cause, "dead_letter_id": str(letter.id)}
+    if caller_id is not None:
+        detail["by"] = str(caller_id)
+    kind: StepKind = "requeued" if caller_id is None else "replayed"
     return Requeue(
         letter_id=letter.id,
         notification_id=standing.notification_id,
@@ -162,5 +201,5 @@ def _requeue(letter: Candidate, standing: Standing, body: bytes, now: datetime, 
         generation=generation,
         queue=queue_of(standing.channel, lane_of(standing.priority)),
         body=renewed(body, generation, now),
-        step=Step(key=f"{generation}.0.replayed", kind="replayed", at=now, detail=detail),
+        step=Step(key=f"{generation}.0.{kind}", kind=kind, at=now, detail=detail),
     )

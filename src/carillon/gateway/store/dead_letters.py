@@ -56,7 +56,7 @@ SELECT {_COLUMNS} FROM gateway.dead_letters d WHERE {{conditions}} ORDER BY d.id
 _COUNT = "SELECT count(*) FROM gateway.dead_letters d WHERE {conditions}"
 
 _CANDIDATES = """
-SELECT d.id, d.notification_id, d.generation, d.user_id, d.cause, d.reported, d.body IS NOT NULL AS has_body
+SELECT d.id, d.notification_id, d.generation, d.user_id, d.cause, d.died_at, d.reported, d.body IS NOT NULL AS has_body
 FROM gateway.dead_letters d WHERE d.id > $2 AND {conditions} ORDER BY d.id LIMIT $1
 """
 
@@ -97,9 +97,12 @@ WITH wanted AS (
     ON CONFLICT (notification_id) DO UPDATE
     SET generation = excluded.generation, queue = excluded.queue, body = excluded.body, available_at = now(),
         lease_until = NULL
+), watched AS (
+    INSERT INTO gateway.watched_notifications (notification_id) SELECT id FROM again ORDER BY id
+    ON CONFLICT (notification_id) DO UPDATE SET look_at = now(), quiet_since = NULL, requeued = 0
 ), noted AS (
     INSERT INTO gateway.notification_events (notification_id, key, kind, at, detail)
-    SELECT w.notification_id, w.key, 'replayed', w.at, w.detail
+    SELECT w.notification_id, w.key, CASE WHEN $9::uuid IS NULL THEN 'requeued' ELSE 'replayed' END, w.at, w.detail
     FROM wanted w JOIN again a ON a.id = w.notification_id ORDER BY w.notification_id
     ON CONFLICT DO NOTHING
 )
@@ -159,7 +162,7 @@ class DeadLetters:
         """Of those that have one."""
         return {row["id"]: row["body"] for row in await self._database.fetch(_BODIES, list(letter_ids))}
 
-    async def replay(self, batch: Sequence[Requeue], *, by: UUID) -> set[UUID]:
+    async def replay(self, batch: Sequence[Requeue], *, by: UUID | None) -> set[UUID]:
         """Back to pending and into the outbox, in one commit; answers the letters of those that still had failed.
 
         At most one letter of a notification.
@@ -169,7 +172,7 @@ class DeadLetters:
             return await _replayed(connection, batch, by)
 
 
-async def _replayed(connection: Connection, batch: Sequence[Requeue], by: UUID) -> set[UUID]:
+async def _replayed(connection: Connection, batch: Sequence[Requeue], by: UUID | None) -> set[UUID]:
     rows = await connection.fetch(
         _REPLAY,
         [again.letter_id for again in batch],
