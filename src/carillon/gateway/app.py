@@ -162,8 +162,10 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
         reports = TalliedReports(Reports(database), tallies)
         grew, outbox, backlog = asyncio.Event(), Outbox(database), Backlog(settings.most_waiting)
         one, many = await stack.enter_async_context(committing(acceptances, grew, size=settings.accept_batch))
-        neighbours = Neighbours(world.contacts, world.templates, settings.look_up_seconds)
-        letters = DeadLetters(database)
+        neighbours, letters = (
+            Neighbours(world.contacts, world.templates, settings.look_up_seconds),
+            DeadLetters(database),
+        )
         replaying = Replaying(letters, neighbours, grew)
         gateway = Gateway(
             Acceptor(one, acceptances, neighbours, backlog),
