@@ -157,15 +157,12 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
         database = await stack.enter_async_context(
             open_database(steady(settings.database_url), name=NAME, size=settings.database_connections)
         )
-        tallies, notifications = Tallies(), Notifications(database)
+        tallies, notifications, backlog = Tallies(), Notifications(database), Backlog(settings.most_waiting)
         acceptances = TalliedAcceptances(Acceptances(database), tallies)
         reports = TalliedReports(Reports(database), tallies)
-        grew, outbox, backlog = asyncio.Event(), Outbox(database), Backlog(settings.most_waiting)
+        grew, outbox, letters = asyncio.Event(), Outbox(database), DeadLetters(database)
         one, many = await stack.enter_async_context(committing(acceptances, grew, size=settings.accept_batch))
-        neighbours, letters = (
-            Neighbours(world.contacts, world.templates, settings.look_up_seconds),
-            DeadLetters(database),
-        )
+        neighbours = Neighbours(world.contacts, world.templates, settings.look_up_seconds)
         replaying = Replaying(letters, neighbours, grew)
         gateway = Gateway(
             Acceptor(one, acceptances, neighbours, backlog),
