@@ -19,6 +19,7 @@ from carillon.gateway.dead_letters import (
     bounded,
     cause_of,
     letter_of,
+    may_revive,
     renewed,
     report_of,
     stays_dead,
@@ -39,7 +40,7 @@ def letter(body: bytes, headers: dict[str, str] | None = None) -> Letter:
 
 def candidate(**given: object) -> Candidate:
     plain = {"id": KEY, "notification_id": KEY, "generation": 0, "user_id": KEY, "cause": "gone"}
-    return msgspec.convert({**plain, "reported": True, "has_body": True, **given}, Candidate)
+    return msgspec.convert({**plain, "died_at": NOW, "reported": True, "has_body": True, **given}, Candidate)
 
 
 def standing(**given: object) -> Standing:
@@ -135,3 +136,22 @@ def test_every_time_fits_into_a_column(moment: datetime) -> None:
     assert found is not None
     assert found.tzinfo is not None
     assert found - timedelta(days=1) < found.astimezone(UTC) + timedelta(days=1)
+
+
+@pytest.mark.parametrize(
+    ("given", "rested", "revived"),
+    [
+        ({}, 60, True),
+        ({}, 59, False),
+        ({"generation": 1}, 120, True),
+        ({"generation": 1}, 119, False),
+        ({"generation": 2}, 86_400, False),
+        ({"generation": None}, 86_400, False),
+        ({"reported": True}, 86_400, False),
+    ],
+)
+def test_only_what_nobody_answered_for_is_queued_anew_by_itself_twice_after_longer_rests(
+    given: dict[str, object], rested: int, revived: bool
+) -> None:
+    letter = candidate(**{"cause": "delivery_limit", "reported": False, **given})
+    assert may_revive(letter, NOW + timedelta(seconds=rested), 60.0) is revived
