@@ -151,7 +151,7 @@ def test_every_time_fits_into_a_column(moment: datetime) -> None:
     ],
 )
 def test_only_what_nobody_answered_for_is_queued_anew_by_itself_twice_after_longer_rests(
-    given: dict[str, object], rested: int, revived: bool
+    given: dict[str, object], rested: int, *, revived: bool
 ) -> None:
     letter = candidate(**{"cause": "delivery_limit", "reported": False, **given})
     assert may_revive(letter, NOW + timedelta(seconds=rested), 60.0) is revived
