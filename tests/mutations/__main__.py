@@ -121,7 +121,7 @@ def _judge(mutation: Mutation, copies: "SimpleQueue[Path]") -> Verdict:
 def _pytest(copy: Path, tests: Sequence[str], *, within: float) -> subprocess.CompletedProcess[str]:
     """The tests of a copy on the code of that copy: it stands before the installed one."""
     environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": ""}
-    command = [sys.executable, "-m", "pytest", "-q", "-rf", "--tb=short", "--timeout=60", *_WITHOUT_PLUGINS, *tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-rf", "--tb=short", *_WITHOUT_PLUGINS, *tests]
     return subprocess.run(
         command, cwd=copy, env=environment, check=False, capture_output=True, text=True, timeout=within
     )
