@@ -15,7 +15,9 @@ from carillon.contracts.channels import ERASURES_QUEUE, FAILED_QUEUE, STATUS_QUE
 from carillon.contracts.rendering import CompiledTemplates
 from carillon.gateway.actions.accept import Acceptor, committing
 from carillon.gateway.actions.accept_batch import BatchAcceptor
+from carillon.gateway.actions.broadcast import AudienceReader, Studio
 from carillon.gateway.actions.dry_run import Rehearsal
+from carillon.gateway.actions.enqueue import Enqueuing, keep_enqueuing
 from carillon.gateway.actions.look_up import Neighbours
 from carillon.gateway.actions.measure import Backlog, keep_measured
 from carillon.gateway.actions.ports import Contacts, ReportStore, Templates
@@ -35,6 +37,7 @@ from carillon.gateway.routes import ROUTES, Gateway
 from carillon.gateway.settings import GatewaySettings
 from carillon.gateway.stats_routes import Figures
 from carillon.gateway.store.acceptances import Acceptances
+from carillon.gateway.store.broadcasts import Broadcasts
 from carillon.gateway.store.cancellations import Cancellations
 from carillon.gateway.store.dead_letters import DeadLetters
 from carillon.gateway.store.erasures import Erasures
@@ -61,7 +64,10 @@ from carillon.kit.migrations import migrate as migrate_schema
 from carillon.kit.service import Loop, Running, Service
 
 NAME = "gateway"
-PATHS = ("/api/v1/notifications", "/api/v1/email", "/api/v1/push", "/api/v1/dead_letters", "/api/v1/stats")
+PATHS = (
+    "/api/v1/notifications", "/api/v1/broadcasts", "/api/v1/email", "/api/v1/push", "/api/v1/dead_letters",
+    "/api/v1/stats",
+)  # fmt: skip
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -72,6 +78,7 @@ class Outside:
     broker: Broker
     contacts: Contacts
     templates: Templates
+    audience: AudienceReader
     authenticate: Authenticator
     verify: Authenticator | None = None
     loops: Mapping[str, Loop] = field(default_factory=dict)
@@ -130,6 +137,7 @@ async def outside(settings: GatewaySettings) -> AsyncIterator[Outside]:
             broker,
             contacts,
             TemplatesClient(templates, service=NAME),
+            contacts,
             callers,
             callers.strictly,
             loops={"watch_users": lambda: follow(broker, contacts, callers.revocations)},
@@ -163,7 +171,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
         grew, outbox, letters = asyncio.Event(), Outbox(database), DeadLetters(database)
         one, many = await stack.enter_async_context(committing(acceptances, grew, size=settings.accept_batch))
         neighbours = Neighbours(world.contacts, world.templates, settings.look_up_seconds)
-        replaying = Replaying(letters, neighbours, grew)
+        enqueuing, replaying = _crowds(settings, world, database, grew, tallies), Replaying(letters, neighbours, grew)
         gateway = Gateway(
             Acceptor(one, acceptances, neighbours, backlog),
             BatchAcceptor(many, acceptances, neighbours, backlog),
@@ -173,7 +181,6 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
             Cancellations(database),
         )
         checks = {"database": HealthCheck(notifications.ping, "Nothing can be accepted or answered.", vital=True)}
-        relaying = _relaying(settings, world.broker, outbox, grew)
         yield Running(
             build_app(
                 NAME,
@@ -184,6 +191,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
                     "gateway": gateway,
                     "dead_letters": Mortuary(letters, replaying),
                     "figures": Figures(tallies, backlog),
+                    "broadcasts": Studio(Broadcasts(database), world.audience, neighbours, enqueuing.changed),
                 },
                 checks={**checks, **world.checks},
                 title="Carillon gateway",
@@ -191,10 +199,10 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
             ),
             loops={
                 **world.loops,
-                "relay": lambda: relay(relaying),
+                "relay": _relay(settings, world.broker, outbox, grew),
                 "reconcile": _reconciler(settings, world.broker, database, replaying),
+                "broadcasts": lambda: keep_enqueuing(enqueuing),
                 **_consumed(settings, world.broker, letters, reports, Erasures(database)),
-                "partitions": lambda: keep_prepared(Partitions(database)),
                 **_kept(settings, database, tallies),
                 "measure": lambda: keep_measured(outbox, world.broker, backlog),
             },
@@ -203,9 +211,10 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
         )
 
 
-def _relaying(settings: GatewaySettings, broker: Broker, outbox: Outbox, grew: asyncio.Event) -> Relaying:
-    room = Room(broker.lengths, settings.relay_queue_length)
-    return Relaying(outbox, broker, grew, room, size=settings.relay_batch, lease_seconds=settings.relay_lease_seconds)
+def _relay(settings: GatewaySettings, broker: Broker, outbox: Outbox, grew: asyncio.Event) -> Loop:
+    room, lease_seconds = Room(broker.lengths, settings.relay_queue_length), settings.relay_lease_seconds
+    relaying = Relaying(outbox, broker, grew, room, size=settings.relay_batch, lease_seconds=lease_seconds)
+    return lambda: relay(relaying)
 
 
 def _reconciler(settings: GatewaySettings, broker: Broker, database: Database, replaying: Replaying) -> Loop:
@@ -220,10 +229,30 @@ def _doors(world: Outside, acceptor: Acceptor) -> Sequence[Admitting]:
 
 
 def _kept(settings: GatewaySettings, database: Database, tallies: Tallies) -> Mapping[str, Loop]:
-    """Counts that are shared, and what is old leaves, unless everything is kept for ever."""
+    """Counts that are shared, months made ahead, and what is old leaves, unless everything is kept for ever."""
     days, counts = settings.keep_days, MinuteCounts(database, uuid7())
-    sharing: dict[str, Loop] = {"share": lambda: keep_shared(tallies, counts)}
+    sharing: dict[str, Loop] = {
+        "share": lambda: keep_shared(tallies, counts),
+        "partitions": lambda: keep_prepared(Partitions(database)),
+    }
     return sharing | ({"retention": lambda: keep_retired(Retirements(database), days)} if days else {})
+
+
+def _crowds(
+    settings: GatewaySettings, world: Outside, database: Database, grew: asyncio.Event, tallies: Tallies
+) -> Enqueuing:
+    """At half of the bound beyond which others are refused, broadcasts wait: they leave room."""
+    return Enqueuing(
+        Broadcasts(database),
+        world.audience,
+        Cancellations(database),
+        Outbox(database),
+        grew,
+        asyncio.Event(),
+        lambda fresh: tallies.count({"accepted": fresh}),
+        most_waiting=min(settings.broadcast_waiting, settings.most_waiting // 2),
+        failure_ratio=settings.broadcast_failure_ratio,
+    )
 
 
 def _consumed(

@@ -113,6 +113,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     template_code: str | None = None
     created_from: datetime | None = None
     created_to: datetime | None = None
+    broadcast_id: UUID | None = None
 
 
 class Month(msgspec.Struct, frozen=True):

@@ -74,5 +74,30 @@ class AlreadyEnded(Conflict):
         super().__init__(f"It has ended already, as {status}.")
 
 
+class BroadcastNotFound(NotFound):
+    """There is none, or none that the caller may know of."""
+
+    def __init__(self) -> None:
+        super().__init__("There is no such broadcast, or it is not yours.")
+
+
+class BroadcastBegun(Conflict):
+    """People are added before it begins, and to one that takes ids."""
+
+    code = "broadcast_begun"
+
+    def __init__(self) -> None:
+        super().__init__("It has begun, or its people follow from a filter: begin another for these ids.")
+
+
+class BroadcastEnded(Conflict):
+    """It is past what was asked of it."""
+
+    code = "broadcast_ended"
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"It stands as {status} and cannot be turned to that any more.")
+
+
 class RowsRefused(Exception):
     """The database takes one row at least of a batch for bad data; nothing of the batch was written."""

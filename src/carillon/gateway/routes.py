@@ -29,6 +29,7 @@ from carillon.gateway.actions.explain import explain
 from carillon.gateway.actions.ports import NotificationStore, ReportStore
 from carillon.gateway.actions.read import read_one, read_page, read_request, read_timeline
 from carillon.gateway.actions.record import record_word
+from carillon.gateway.broadcast_routes import BROADCAST_ROUTES
 from carillon.gateway.dead_letter_routes import DEAD_LETTER_ROUTES
 from carillon.gateway.domain import Wanted
 from carillon.gateway.door import NOTIFICATIONS, SEND, read_notification, sent
@@ -194,9 +195,11 @@ async def show_all(
     template_code: Annotated[str | None, QueryParameter(pattern=r"^[a-z0-9_.\-]{1,100}(?!\n)$")] = None,
     created_from: Moment = None,
     created_to: Moment = None,
+    broadcast_id: FromQuery[UUID | None] = None,
 ) -> Envelope[Sequence[Notification]]:
     wanted = Wanted(
         caller_id=_owner(request),
+        broadcast_id=broadcast_id,
         user_id=user_id,
         status=status,
         channel=notification_type,
@@ -264,6 +267,7 @@ ROUTES: tuple[HTTPRouteHandler, ...] = (
     take_back,
     _call_back("email"),
     _call_back("push"),
+    *BROADCAST_ROUTES,
     *DEAD_LETTER_ROUTES,
     *STATS_ROUTES,
 )

@@ -36,6 +36,12 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
         int,
         Meta(ge=0, description="With more than so many waiting for the broker, new ones of priority 1 to 3 get 429"),
     ] = 100_000
+    broadcast_waiting: Annotated[
+        int, Meta(ge=0, description="With more than so many waiting for the broker, broadcasts enqueue nobody further")
+    ] = 10_000
+    broadcast_failure_ratio: Annotated[
+        float, Meta(gt=0, le=1, description="A broadcast pauses when a greater share of 100 or more has failed")
+    ] = 0.5
     relay_batch: Annotated[int, Meta(ge=1, le=5000, description="Most messages the relay takes at once")] = 500
     relay_queue_length: Annotated[
         int,

@@ -129,7 +129,9 @@ async def open_house(around: Around, *, dsn: str = "", **settings: Any) -> Async
     """A gateway that serves; several may stand around the same database. `dsn`: another way to it."""
     async with contextlib.AsyncExitStack() as stack:
         broker = await stack.enter_async_context(open_broker(around.dsn, topology(), name="test"))
-        world = Outside(broker, around.contacts, around.templates, around.callers, tokens=around.callers)
+        world = Outside(
+            broker, around.contacts, around.templates, around.contacts, around.callers, tokens=around.callers
+        )
         service = await stack.enter_async_context(running(settings_for(dsn or around.dsn, **settings), world))
         url = await stack.enter_async_context(serving(service.app, doors=service.doors))
         session = await stack.enter_async_context(

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from carillon.contracts.audiences import AudienceFilter, AudiencePage
 from carillon.contracts.channels import Channel
 from carillon.contracts.templates import Content, PublishedTemplate
 from carillon.contracts.users import Contact, Decision
@@ -36,6 +37,7 @@ class FakeContacts:
     people: dict[UUID, Contact] = field(default_factory=dict)
     told: dict[UUID, Contact] = field(default_factory=dict)
     away: bool = False
+    looked_at: int = 1_000
 
     def add(self, *, locale: str | None = None, decision: Decision = ALLOWED) -> UUID:
         user_id = uuid7()
@@ -49,6 +51,15 @@ class FakeContacts:
         if self.away:
             raise ServiceUnavailable("users is away")
         return self.people.get(user_id)
+
+    async def audience(self, wanted: AudienceFilter, *, after: UUID | None, count_only: bool = False) -> AudiencePage:
+        """Looks at `looked_at` people a page; whoever speaks the language fits."""
+        if self.away:
+            raise ServiceUnavailable("users is away")
+        behind = sorted(key for key in self.people if after is None or key > after)
+        seen = behind[: self.looked_at]
+        fit = [key for key in seen if wanted.locale in {None, self.people[key].locale}]
+        return AudiencePage(len(fit), [] if count_only else fit, seen[-1] if len(behind) > len(seen) else None)
 
 
 @dataclass

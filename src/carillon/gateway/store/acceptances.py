@@ -6,7 +6,7 @@ from uuid import UUID
 from carillon.gateway.domain import Acceptance, Standing
 from carillon.gateway.errors import RequestIdSpent, RowsRefused
 from carillon.gateway.store.session import BAD_DATA, STAGE
-from carillon.kit.database import Database, Row
+from carillon.kit.database import Connection, Database, Row
 
 ACCEPT = """
 WITH given AS (
@@ -30,10 +30,10 @@ WITH given AS (
 ), kept AS (
     INSERT INTO gateway.notifications (
         id, caller_id, request_id, channel, user_id, template_code, priority, category,
-        metadata, correlation_id, created_at, updated_at, send_at, expires_at
+        metadata, correlation_id, created_at, updated_at, send_at, expires_at, broadcast_id
     )
     SELECT id, caller_id, request_id, channel, user_id, template_code, priority, category,
-           metadata::json, correlation_id, created_at, created_at, send_at, expires_at
+           metadata::json, correlation_id, created_at, created_at, send_at, expires_at, $17::uuid
     FROM mine
 )
 INSERT INTO gateway.outbox (notification_id, caller_id, queue, correlation_id, body, available_at)
@@ -88,18 +88,23 @@ class Acceptances:
         return {request_id: standing for (_, request_id), standing in present.items()}
 
     async def _insert(self, batch: Sequence[Acceptance]) -> set[UUID]:
-        # Sorted, so that two batches with the same keys wait for each other in the same order and never in a circle.
-        rows = sorted(batch, key=lambda a: (a.caller_id, a.request_id))
-        columns = zip(*(_columns(row) for row in rows), strict=True)
         async with self._database.connection() as connection:
-            try:
-                return {row[0] for row in await connection.fetch(ACCEPT, *columns)}
-            except BAD_DATA as error:
-                raise RowsRefused(type(error).__name__) from error
+            return await insert(connection, batch)
 
     async def _present(self, keys: Sequence[_Key]) -> dict[_Key, Standing]:
         rows = await self._database.fetch(FIND, [key[0] for key in keys], [key[1] for key in keys])
         return {(row["caller_id"], row["request_id"]): _standing(row) for row in rows}
+
+
+async def insert(connection: Connection, batch: Sequence[Acceptance], *, broadcast_id: UUID | None = None) -> set[UUID]:
+    """The ids of those that are new, within whatever transaction the connection is in. Raises RowsRefused."""
+    # Sorted, so that two batches with the same keys wait for each other in the same order and never in a circle.
+    rows = sorted(batch, key=lambda a: (a.caller_id, a.request_id))
+    columns = zip(*(_columns(row) for row in rows), strict=True)
+    try:
+        return {row[0] for row in await connection.fetch(ACCEPT, *columns, broadcast_id)}
+    except BAD_DATA as error:
+        raise RowsRefused(type(error).__name__) from error
 
 
 def _columns(a: Acceptance) -> tuple[object, ...]:

@@ -82,6 +82,7 @@ def _conditions(wanted: Wanted) -> Sequence[tuple[str, Any]]:
         ("f.status = ${}", wanted.status),
         ("f.channel = ${}", wanted.channel),
         ("f.template_code = ${}", wanted.template_code),
+        ("f.broadcast_id = ${}", wanted.broadcast_id),
         ("f.id >= ${}", wanted.created_from and key_from(wanted.created_from)),
         ("f.id < ${}", wanted.created_to and key_from(wanted.created_to)),
     )

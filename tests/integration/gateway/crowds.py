@@ -1,0 +1,53 @@
+"""Broadcasts over HTTP, in few words."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID
+
+from carillon.kit.ids import uuid7
+from tests.integration.gateway.house import Around, House
+from tests.support.waiting import eventually
+
+HERALD = ("notifications:broadcast",)
+
+
+def crowd(around: Around, size: int, *, page: int = 1_000) -> set[UUID]:
+    """That many people, told in pages of so many."""
+    around.contacts.looked_at = page
+    return {around.contacts.add() for _ in range(size)}
+
+
+def call_to(**given: Any) -> dict[str, Any]:
+    return {
+        "notification_type": "email",
+        "template_code": "welcome",
+        "variables": {"name": "Friend", "link": "https://example.com/news"},
+        "request_id": uuid7().hex,
+        "audience": {"filter": {}},
+        **given,
+    }
+
+
+async def begun(house: House, token: str, **given: Any) -> str:
+    answer = await house.call("POST", "/broadcasts", token=token, json=call_to(**given))
+    assert answer.status == 201, answer.body
+    key: str = answer.data["broadcast_id"]
+    return key
+
+
+async def until(house: House, token: str, key: str, **told: Any) -> dict[str, Any]:
+    """Its progress once it tells all of this."""
+
+    async def there() -> dict[str, Any] | None:
+        data: dict[str, Any] = (await house.call("GET", f"/broadcasts/{key}", token=token)).data
+        return data if all(data[name] == value for name, value in told.items()) else None
+
+    condition: Callable[[], Awaitable[Any]] = there
+    found: dict[str, Any] = await eventually(condition, within=20, says=f"{told}")
+    return found
+
+
+async def written_to(house: House, key: str) -> list[UUID]:
+    """Whose notifications belong to it, as often as there are any."""
+    rows = await house.sql.fetch("SELECT user_id FROM gateway.notifications WHERE broadcast_id = $1", UUID(key))
+    return [row[0] for row in rows]
