@@ -26,6 +26,7 @@ _SHARES: Final[Mapping[Kind, float]] = {
     "at_most_once": 0.05,
 }
 _ANSWER_SECONDS: Final = 4.0
+_HASTY_SECONDS: Final = 0.01
 _PAUSE: Final = 0.2
 _OF_EACH: Final = 3
 _PREFIXES: Final[Mapping[Kind, str]] = {"refused": "hard", "deferred": "soft", "opted_out": "quiet"}
@@ -33,12 +34,14 @@ _PREFIXES: Final[Mapping[Kind, str]] = {"refused": "hard", "deferred": "soft", "
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """One request: when it is made, and how much later it is to be sent or expires."""
+    """One request: when it is made, and how much later it is to be sent or expires. A `hasty` caller hangs up in the
+    middle of the first try."""
 
     at: float
     kind: Kind
     priority: int
     later: float
+    hasty: bool
 
 
 def plan(seed: int, *, count: int, seconds: float) -> list[Wanted]:
@@ -48,7 +51,10 @@ def plan(seed: int, *, count: int, seconds: float) -> list[Wanted]:
     kinds += dice.choices([*_SHARES], weights=[*_SHARES.values()], k=max(0, count - len(kinds)))
     dice.shuffle(kinds)
     return [
-        Wanted(dice.random() * seconds, kind, dice.choice((2, 5, 5, 9)), dice.uniform(0.5, 5)) for kind in kinds[:count]
+        Wanted(
+            dice.random() * seconds, kind, dice.choice((2, 5, 5, 9)), dice.uniform(0.5, 5), hasty=dice.random() < 0.1
+        )
+        for kind in kinds[:count]
     ]
 
 
@@ -101,7 +107,8 @@ class Caller:
             **({"send_at": _moment(send_at)} if send_at else {}),
             **({"expires_at": _moment(expires_at)} if expires_at else {}),
         }
-        status, data = await self._ask("POST", "/notifications", body)
+        patience = _HASTY_SECONDS if wanted.hasty else _ANSWER_SECONDS
+        status, data = await self._ask("POST", "/notifications", body, patience=patience)
         if status == 422 and expires_at is not None:
             return None
         if status not in {200, 202}:
@@ -133,17 +140,21 @@ class Caller:
         self.odd += [f"{notification_id}: cancelling answered {status}"] if status else []
         return None
 
-    async def _ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """The first answer that is none of "later", from either gateway; 0 when there is none in time."""
+    async def _ask(
+        self, method: str, path: str, body: Any = None, *, patience: float = _ANSWER_SECONDS
+    ) -> tuple[int, Any]:
+        """The first answer that is none of "later", from either gateway; 0 when there is none in time. `patience` is
+        for the first try alone."""
         while True:
             url = f"{self.world.gateways[next(self._turn) % 2]}/api/v1{path}"
             try:
-                async with asyncio.timeout(_ANSWER_SECONDS):
+                async with asyncio.timeout(patience):
                     answer = await self.client.call(method, url, token=self.client.application, json=body)
                 if answer.status < 500 and answer.status != 429:
                     return answer.status, answer.body.get("data") or answer.body.get("error")
             except (OSError, TimeoutError, aiohttp.ClientError):
                 pass  # the same again, of the other one
+            patience = _ANSWER_SECONDS
             if now() > self.deadline:
                 return 0, None
             await asyncio.sleep(_PAUSE)
