@@ -122,6 +122,7 @@ async def test_a_gateway_built_from_settings_accepts_and_relays(settings: Gatewa
 
     assert service.paths == PATHS
     assert set(running.loops) == {
+        "broadcasts",
         "watch_users",
         "erasures",
         "dead_letters",
