@@ -235,7 +235,7 @@ async def test_partitions_are_made_by_several_replicas_at_once_and_only_once(aro
     rooms = await house.sql.fetchval("SELECT reloptions FROM pg_class WHERE relname = 'notifications_2030_12'")
     assert rooms == ["fillfactor=60"]
     indexes = "SELECT count(*) FROM pg_indexes WHERE tablename = 'notifications_2030_12'"
-    assert await house.sql.fetchval(indexes) == 3
+    assert await house.sql.fetchval(indexes) == 4
 
 
 async def test_status_updates_are_heap_only(around: Around, house: House) -> None:
