@@ -24,7 +24,9 @@ class Kept:
     found: str
 
 
-KEPT_SEEDS: tuple[Kept, ...] = ()
+KEPT_SEEDS = (
+    Kept("rabbitmq", Trial(4, 300), "a process whose connection ended before the handshake never connected again"),
+)
 
 
 @pytest.fixture
@@ -63,3 +65,11 @@ async def test_a_longer_seed_loses_nothing(
     broker: str, seed: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     await hold(Trial(seed, 300), broker, request.getfixturevalue(broker), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", KEPT_SEEDS, ids=lambda kept: f"{kept.broker} {kept.trial.seed}")
+async def test_a_seed_that_once_failed_loses_nothing(
+    kept: Kept, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    await hold(kept.trial, kept.broker, request.getfixturevalue(kept.broker), tmp_path)

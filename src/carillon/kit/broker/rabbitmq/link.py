@@ -113,12 +113,16 @@ class Link:
         back_off = BackOff()
         while True:
             try:
-                await self._live_once(back_off)
+                with closing_is_no_cancellation():
+                    await self._live_once(back_off)
             except (TopologyMismatch, *TROUBLE) as error:
                 first = self._trouble is None or back_off.fresh
                 self._trouble = error if isinstance(error, TopologyMismatch) else _unavailable(error)
                 if first:
                     log.warning("broker_unavailable", error=str(self._trouble))
+            except Exception as error:  # noqa: BLE001 - the end of this task would be the end of all connecting
+                self._trouble = _unavailable(error)
+                log.warning("broker_connecting_failed", error=type(error).__name__)
             await back_off.pause()
 
     async def _live_once(self, back_off: BackOff) -> None:
