@@ -12,8 +12,9 @@ from tests.support.platform import QUICK, Platform, all_in_one
 WITHOUT_LIMITS = {**QUICK, "CARILLON_ACCESS_TOKEN_SECONDS": "3600"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """One for each file: who asks at random may end whatever the next file needs."""
     with all_in_one(tmp_path_factory.mktemp("asked"), WITHOUT_LIMITS) as platform:
         yield platform
 
@@ -35,7 +36,7 @@ async def administrator(platform: Platform) -> str:
         return client.admin
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def callers(platform: Platform) -> Mapping[str, str]:
     return callers_of(platform)
 

@@ -32,14 +32,14 @@ class Operation(NamedTuple):
     told: dict[str, Any]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def document(platform: Platform) -> dict[str, Any]:
     with urllib.request.urlopen(f"{platform.gateway}/openapi.json", timeout=30) as answer:
         found: dict[str, Any] = json.load(answer)
     return found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def operations(document: dict[str, Any]) -> list[Operation]:
     return [
         Operation(method.upper(), path, told)

@@ -113,6 +113,15 @@ async def test_a_version_may_be_tried_for_longer_than_the_worker_would(world: Wo
     assert len(world.provider.sent) == 1
 
 
+async def test_whoever_opted_out_meanwhile_is_left_alone_and_nothing_is_given_up(world: World) -> None:
+    world.templates.publish(retry=Retry(give_up_after_seconds=2 * 86_400.0))
+    work = world.work(world.person(allowed=False))
+    world.time = 86_400.0 * 1.5
+
+    assert await one(world, work) == Done()
+    assert world.reports.told[-1].status == "suppressed"
+
+
 async def test_where_nobody_can_tell_what_the_version_says_the_worker_s_own_age_counts(world: World) -> None:
     world.templates.publish(retry=Retry(give_up_after_seconds=2 * 86_400.0))
     world.templates.away = True

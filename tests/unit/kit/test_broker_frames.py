@@ -88,6 +88,15 @@ def test_what_others_say_in_properties_is_read_too(said: dict[str, Any]) -> None
     assert found.message_id == said.get("message_id")
 
 
+def test_headers_as_deep_as_no_stack_count_as_not_said() -> None:
+    table = b""
+    for _ in range(5000):
+        table = b"\x01aF" + len(table).to_bytes(4, "big") + table
+    header = ContentHeader(body_size=1).marshal()[:12] + b"\x20\x00" + len(table).to_bytes(4, "big") + table
+
+    assert frames.properties_of(header) == frames.Properties()
+
+
 @given(st.binary(max_size=80), st.sampled_from([b"", b"\x30\xc0", b"\xff\xfc"]))
 def test_properties_that_cannot_be_read_count_as_not_said(rubbish: bytes, flags: bytes) -> None:
     header = ContentHeader(body_size=1).marshal()[:12] + flags + rubbish

@@ -99,15 +99,14 @@ async def test_a_frame_without_end_is_not_waited_for() -> None:
     assert await fed([head + b"x" * 9], Kept()) == head + b"x" * 9
 
 
-async def test_a_channel_that_has_gone_does_not_take_its_followers_taker() -> None:
+async def test_a_channel_that_gets_the_number_of_one_that_has_gone_is_not_robbed_by_its_taker() -> None:
     loop = asyncio.get_running_loop()
     tap, gone, follower = Tap(asyncio.StreamReader(loop=loop), loop), Kept(), Kept()
     tap.take(2, gone)
-    tap.take(2, follower)
 
-    tap.release(2, gone)
+    tap.release(2)
+    tap.data_received(message(2, 1, b"for the library"))
+    tap.take(2, follower)
     tap.data_received(message(2, 1, b"for the follower"))
 
-    assert [body for _, body in follower.messages] == [b"for the follower"]
-    tap.release(2, follower)
-    assert tap.taker_of(2) is None
+    assert (gone.messages, [body for _, body in follower.messages]) == ([], [b"for the follower"])

@@ -99,7 +99,7 @@ async def _overdue(work: Work, tools: Tools) -> Undeliverable | None:
     except _Away:
         return _given_up(tools.policy)
     if not isinstance(contact, Contact) or template is None:
-        return _given_up(tools.policy)
+        return None  # it ends for a better reason
     policy = policy_of(tools.policy, template.retry)
     return _given_up(policy) if _late(work, contact, policy, tools) else None
 

@@ -161,7 +161,7 @@ def _any(header: bytes) -> Properties:
     read = ContentHeader()
     try:
         read.unmarshal(header)
-    except (PAMQPException, ValueError, TypeError, LookupError, OverflowError, OSError, struct.error):
+    except (PAMQPException, ValueError, TypeError, LookupError, OverflowError, OSError, RecursionError, struct.error):
         return Properties()
     said = read.properties
     if said is None:

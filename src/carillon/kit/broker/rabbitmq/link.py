@@ -63,13 +63,12 @@ class Session:
         with closing_is_no_cancellation():
             channel = await self.connection.channel(publisher_confirms=False, timeout=within)
             assert isinstance(channel, Channel)
+            self.tap.release(channel.number)  # the server may have closed the last one of this number
             try:
                 yield channel
             finally:
-                taker = self.tap.taker_of(channel.number)
                 with suppress(*TROUBLE):
                     await channel.close(timeout=CLOSE_TIMEOUT)
-                self.tap.release(channel.number, taker)
 
     async def close(self) -> None:
         self._end()

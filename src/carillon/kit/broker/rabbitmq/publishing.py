@@ -156,15 +156,17 @@ class Publisher(Contents):
 
     def _write(self, shipment: _Shipment) -> None:
         pieces: list[bytes] = []
-        while shipment.unconfirmed < WINDOW and shipment.written < len(shipment.parcels):
-            position = shipment.written
-            shipment.written += 1
-            try:
-                pieces += self._packed(shipment, position)
-            except ValueError as error:  # a name that is too long, a text that cannot be encoded
-                shipment.failures[position] = f"it cannot be put into AMQP: {type(error).__name__}"
-        if pieces:
-            self._tap.write(b"".join(pieces))
+        try:
+            while shipment.unconfirmed < WINDOW and shipment.written < len(shipment.parcels):
+                position = shipment.written
+                shipment.written += 1
+                try:
+                    pieces += self._packed(shipment, position)
+                except ValueError as error:  # a name that is too long, a text that cannot be encoded
+                    shipment.failures[position] = f"it cannot be put into AMQP: {type(error).__name__}"
+        finally:  # whatever else fails: what has its tag is written, or later confirms would be another's
+            if pieces:
+                self._tap.write(b"".join(pieces))
 
     def _packed(self, shipment: _Shipment, position: int) -> tuple[bytes, bytes]:
         parcel = shipment.parcels[position]

@@ -15,7 +15,7 @@ from yarl import URL
 from carillon.kit.broker.rabbitmq import frames
 
 _KINDS = frozenset({frames.METHOD, frames.HEADER, frames.BODY, frames.HEARTBEAT[0]})
-_LARGEST = 1 << 20  # no server's frames are larger; one that says so is none
+_LARGEST = 1 << 27  # no server's frames are larger; one that says so is none
 _SIGN_OF_LIFE = 1.0
 
 
@@ -51,13 +51,9 @@ class Tap(asyncio.StreamReaderProtocol):
     def take(self, channel: int, taker: Taker) -> None:
         self._takers[channel] = taker
 
-    def taker_of(self, channel: int) -> Taker | None:
-        return self._takers.get(channel)
-
-    def release(self, channel: int, taker: Taker | None) -> None:
-        """Its number may be another channel's by now: that one keeps its taker."""
-        if taker is not None and self._takers.get(channel) is taker:
-            del self._takers[channel]
+    def release(self, channel: int) -> None:
+        """Who took for an earlier channel of this number takes no more."""
+        self._takers.pop(channel, None)
 
     def write(self, data: bytes) -> None:
         if self._wire is not None and not self._wire.is_closing():
@@ -73,6 +69,8 @@ class Tap(asyncio.StreamReaderProtocol):
         while end - at >= frames.OVERHEAD:
             kind, channel, size = frames.HEAD.unpack_from(stream, at)
             if kind not in _KINDS or size > _LARGEST:  # no AMQP: the library says so better
+                if self._takers and self._wire is not None:  # out of step: whatever is not settled comes again
+                    self._wire.abort()
                 passed.append(stream[at:])
                 at = end
                 break
