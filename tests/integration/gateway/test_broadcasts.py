@@ -5,6 +5,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from carillon.gateway.store.broadcasts import Broadcasts
+from carillon.kit.database import open_database
 from tests.integration.gateway.crowds import HERALD, begun, call_to, crowd, until, written_to
 from tests.integration.gateway.house import Around, House, open_house
 from tests.support.waiting import eventually
@@ -148,6 +150,38 @@ async def test_people_are_given_by_their_ids_in_several_calls_before_it_begins(h
     assert sorted(map(str, await written_to(house, key))) == people
     assert (late.status, late.body["error"]) == (409, "broadcast_begun")
     assert await house.count("broadcast_recipients") == 0
+
+
+async def test_people_added_while_somebody_slow_has_the_page_without_them_are_written_to(
+    house: House, herald: str
+) -> None:
+    people = sorted(map(str, crowd(house.around, 5)))
+    key = await begun(house, herald, audience={"user_ids": people[:3]})
+    async with open_database(house.around.dsn, name="slow") as database:
+        slow = Broadcasts(database)
+        claimed = await slow.claim(lease_seconds=0)
+        assert claimed is not None
+        await house.call("POST", f"/broadcasts/{key}/pause", token=herald)
+        added = await house.call("POST", f"/broadcasts/{key}/recipients", token=herald, json={"user_ids": people})
+        await house.call("POST", f"/broadcasts/{key}/resume", token=herald)
+        moved = await slow.enqueue(claimed, [], None)
+    async with house.loop("broadcasts"):
+        await until(house, herald, key, status="finished", enqueued=5)
+
+    assert (added.status, moved) == (200, None)
+    assert sorted(map(str, await written_to(house, key))) == people
+
+
+async def test_what_is_taken_back_is_not_kept_waiting_by_those_under_way(house: House, herald: str) -> None:
+    crowd(house.around, 3)
+    await begun(house, herald)
+    late = await begun(house, herald)
+    await house.call("POST", f"/broadcasts/{late}/cancel", token=herald)
+    async with open_database(house.around.dsn, name="next") as database:
+        claimed = await Broadcasts(database).claim(lease_seconds=1)
+
+    assert claimed is not None
+    assert str(claimed.id) == late
 
 
 async def test_with_much_waiting_for_the_broker_it_waits_too_and_goes_on(around: Around, herald: str) -> None:

@@ -49,7 +49,7 @@ UPDATE gateway.broadcasts SET lease_until = now() + $1 * interval '1 second', tu
 WHERE id = (
     SELECT id FROM gateway.broadcasts
     WHERE status IN ('running', 'cancelling') AND (lease_until IS NULL OR lease_until < now())
-    ORDER BY turned_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    ORDER BY status = 'running', turned_at LIMIT 1 FOR UPDATE SKIP LOCKED
 )
 RETURNING {_COLUMNS}
 """  # noqa: S608
@@ -60,7 +60,8 @@ WHERE broadcast_id = $1 AND ($2::uuid IS NULL OR user_id > $2) ORDER BY user_id 
 """
 _STANDS = """
 SELECT id FROM gateway.broadcasts
-WHERE id = $1 AND status = 'running' AND position IS NOT DISTINCT FROM $2::uuid FOR UPDATE
+WHERE id = $1 AND status = 'running' AND position IS NOT DISTINCT FROM $2::uuid AND ($3::bigint IS NULL OR total = $3)
+FOR UPDATE
 """
 _MOVE = """
 UPDATE gateway.broadcasts
@@ -149,7 +150,8 @@ class Broadcasts:
         return bool(await self._database.fetchval(_TURN, broadcast_id, owner, to, list(out_of), reason))
 
     async def claim(self, *, lease_seconds: float) -> Kept | None:
-        """The one under way that has waited longest; nobody else gets it before the lease ends."""
+        """One that is taken back, else the one under way that has waited longest; nobody else gets it before the lease
+        ends."""
         return _kept(await self._database.fetchrow(_CLAIM, lease_seconds))
 
     async def release(self, broadcast_id: UUID) -> None:
@@ -167,8 +169,10 @@ class Broadcasts:
 
         Raises RowsRefused, and nothing is written then.
         """
+        untouched = broadcast.filter is None and broadcast.position is None  # people may have been added since
         async with self._database.transaction() as connection:
-            if await connection.fetchval(_STANDS, broadcast.id, broadcast.position) is None:
+            total = broadcast.total if untouched else None
+            if await connection.fetchval(_STANDS, broadcast.id, broadcast.position, total) is None:
                 return None
             fresh = await insert(connection, batch, broadcast_id=broadcast.id) if batch else set()
             await self._move(connection, broadcast, [one.user_id for one in batch], position, len(fresh))

@@ -10,7 +10,9 @@ from carillon.kit.database import Database
 # The rows are fetched before any is judged: a filter that fits nobody costs no more than one that fits all.
 _SEEN = """
 WITH seen AS MATERIALIZED (
-    SELECT u.id, u.status = 'active' AND u.attributes @> $2::text::jsonb AND ($3::text IS NULL OR u.locale = $3) AS fits
+    SELECT u.id, u.status = 'active' AND u.attributes @> $2::text::jsonb AND (
+        $3::text IS NULL OR lower(u.locale) = lower($3) OR starts_with(lower(u.locale), lower($3) || '-')
+    ) AS fits
     FROM users.users u WHERE u.id > $1 ORDER BY u.id LIMIT $4
 )
 """
