@@ -35,7 +35,7 @@ async def begun(house: House, token: str, **given: Any) -> str:
     return key
 
 
-async def until(house: House, token: str, key: str, **told: Any) -> dict[str, Any]:
+async def until(house: House, token: str, key: str, *, within: float = 20, **told: Any) -> dict[str, Any]:
     """Its progress once it tells all of this."""
 
     async def there() -> dict[str, Any] | None:
@@ -43,7 +43,7 @@ async def until(house: House, token: str, key: str, **told: Any) -> dict[str, An
         return data if all(data[name] == value for name, value in told.items()) else None
 
     condition: Callable[[], Awaitable[Any]] = there
-    found: dict[str, Any] = await eventually(condition, within=20, says=f"{told}")
+    found: dict[str, Any] = await eventually(condition, within=within, says=f"{told}")
     return found
 
 
