@@ -17,7 +17,7 @@ from carillon.contracts.broadcasts import (
 )
 from carillon.gateway.actions.broadcast import Studio, begin, count, give, read, turn
 from carillon.gateway.broadcasts import shown
-from carillon.kit.http.access import ApiRequest, owner_or
+from carillon.kit.http.access import ApiRequest, owner_or, owner_unless
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.paging import Page, PageSize
@@ -32,14 +32,6 @@ _TAG = "broadcasts"
 
 def _studio(request: ApiRequest) -> Studio:
     return cast(Studio, request.app.state.broadcasts)
-
-
-def _seen_by(request: ApiRequest) -> UUID | None:
-    return None if request.auth.may(READ) else request.auth.caller_id
-
-
-def _led_by(request: ApiRequest) -> UUID | None:
-    return None if request.auth.may(EVERYTHING) else request.auth.caller_id
 
 
 @endpoint(
@@ -69,7 +61,9 @@ async def preview(request: ApiRequest, data: JSONBody[AudienceAsked]) -> Envelop
 
 @endpoint("GET", "/broadcasts", needs=owner_or(READ), says="The newest first, with their progress", tag=_TAG)
 async def show_broadcasts(request: ApiRequest, page: Page = 1, limit: PageSize = 20) -> Envelope[Sequence[Broadcast]]:
-    found, total = await _studio(request).store.page(owner=_seen_by(request), limit=limit, offset=(page - 1) * limit)
+    found, total = await _studio(request).store.page(
+        owner=owner_unless(request, READ), limit=limit, offset=(page - 1) * limit
+    )
     return page_of([shown(one) for one in found], total=total, limit=limit, page=page)
 
 
@@ -82,7 +76,7 @@ async def show_broadcasts(request: ApiRequest, page: Page = 1, limit: PageSize =
     tag=_TAG,
 )
 async def show_broadcast(request: ApiRequest, broadcast_id: FromPath[UUID]) -> Envelope[Broadcast]:
-    return Envelope(shown(await read(broadcast_id, _studio(request).store, owner=_seen_by(request))))
+    return Envelope(shown(await read(broadcast_id, _studio(request).store, owner=owner_unless(request, READ))))
 
 
 @endpoint(
@@ -96,7 +90,9 @@ async def show_broadcast(request: ApiRequest, broadcast_id: FromPath[UUID]) -> E
 async def add_recipients(
     request: ApiRequest, broadcast_id: FromPath[UUID], data: JSONBody[RecipientsGiven]
 ) -> Envelope[Broadcast]:
-    return Envelope(shown(await give(broadcast_id, data.user_ids, _studio(request), owner=_led_by(request))))
+    return Envelope(
+        shown(await give(broadcast_id, data.user_ids, _studio(request), owner=owner_unless(request, EVERYTHING)))
+    )
 
 
 def _turning(word: str, to: BroadcastStatus, says: str) -> HTTPRouteHandler:
@@ -109,7 +105,9 @@ def _turning(word: str, to: BroadcastStatus, says: str) -> HTTPRouteHandler:
         tag=_TAG,
     )
     async def turn_it(request: ApiRequest, broadcast_id: FromPath[UUID]) -> Envelope[Broadcast]:
-        kept = await turn(broadcast_id, to, _studio(request), owner=_led_by(request), by=request.auth.caller_id)
+        kept = await turn(
+            broadcast_id, to, _studio(request), owner=owner_unless(request, EVERYTHING), by=request.auth.caller_id
+        )
         return Envelope(shown(kept))
 
     return turn_it

@@ -36,7 +36,7 @@ from carillon.gateway.door import NOTIFICATIONS, SEND, read_notification, sent
 from carillon.gateway.errors import TooMuchWaits
 from carillon.gateway.stats_routes import STATS_ROUTES
 from carillon.kit.errors import Forbidden
-from carillon.kit.http.access import ApiRequest, owner_or
+from carillon.kit.http.access import ApiRequest, owner_or, owner_unless
 from carillon.kit.http.answer import Answer
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.moments import Moment, moment
@@ -65,11 +65,6 @@ class Gateway:
 
 def _gateway(request: ApiRequest) -> Gateway:
     return cast(Gateway, request.app.state.gateway)
-
-
-def _owner(request: ApiRequest) -> UUID | None:
-    """Whose notifications the caller may see; None: everybody's."""
-    return None if request.auth.may(READ) else request.auth.caller_id
 
 
 @endpoint(
@@ -130,7 +125,7 @@ async def rehearse(request: ApiRequest, data: JSONBody[NotificationRequested]) -
     tag=_TAG,
 )
 async def show(request: ApiRequest, notification_id: FromPath[UUID]) -> Envelope[Notification]:
-    return Envelope(await read_one(notification_id, _gateway(request).notifications, owner=_owner(request)))
+    return Envelope(await read_one(notification_id, _gateway(request).notifications, owner=owner_unless(request, READ)))
 
 
 @endpoint(
@@ -163,7 +158,9 @@ async def show_by_request(
     tag=_TAG,
 )
 async def show_timeline(request: ApiRequest, notification_id: FromPath[UUID]) -> Envelope[Timeline]:
-    return Envelope(await read_timeline(notification_id, _gateway(request).notifications, owner=_owner(request)))
+    return Envelope(
+        await read_timeline(notification_id, _gateway(request).notifications, owner=owner_unless(request, READ))
+    )
 
 
 @endpoint(
@@ -175,7 +172,7 @@ async def show_timeline(request: ApiRequest, notification_id: FromPath[UUID]) ->
     tag=_TAG,
 )
 async def show_explanation(request: ApiRequest, notification_id: FromPath[UUID]) -> Envelope[Explanation]:
-    return Envelope(await explain(notification_id, _gateway(request).notifications, owner=_owner(request)))
+    return Envelope(await explain(notification_id, _gateway(request).notifications, owner=owner_unless(request, READ)))
 
 
 @endpoint(
@@ -198,7 +195,7 @@ async def show_all(
     broadcast_id: FromQuery[UUID | None] = None,
 ) -> Envelope[Sequence[Notification]]:
     wanted = Wanted(
-        caller_id=_owner(request),
+        caller_id=owner_unless(request, READ),
         broadcast_id=broadcast_id,
         user_id=user_id,
         status=status,
@@ -221,13 +218,13 @@ async def show_all(
     tag=_TAG,
 )
 async def take_back(request: ApiRequest, notification_id: FromPath[UUID]) -> Envelope[NotificationAccepted]:
-    gateway, caller = _gateway(request), request.auth
+    gateway = _gateway(request)
     found = await cancel(
         notification_id,
         gateway.cancellations,
         gateway.notifications,
-        owner=None if caller.may(EVERYTHING) else caller.caller_id,
-        by=caller.caller_id,
+        owner=owner_unless(request, EVERYTHING),
+        by=request.auth.caller_id,
         now=datetime.now(UTC),
     )
     return Envelope(NotificationAccepted(notification_id, found.request_id, found.status, found.stage), "cancelled")

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
+from uuid import UUID
 
 from litestar.connection import Request
 from litestar.datastructures import State
@@ -28,6 +29,11 @@ CountCaller = Callable[[Caller], Awaitable[Mapping[str, str]]]
 def owner_or(permission: str) -> str:
     """The owner of the record, or a holder of `permission`: the store's query decides, so that a stranger sees 404."""
     return f"{_OWNER}{permission}"
+
+
+def owner_unless(request: ApiRequest, permission: str) -> UUID | None:
+    """Whose records the caller may reach by a route of `owner_or`; None, with `permission`: everybody's."""
+    return None if request.auth.may(permission) else request.auth.caller_id
 
 
 def self_or(permission: str) -> str:

@@ -5,6 +5,7 @@ The library opens, logs in, declares, keeps up heartbeats and closes; a channel'
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -126,7 +127,7 @@ class Tapping(TransportFactory):
         return reader, asyncio.StreamWriter(transport, tap, reader, loop)
 
 
-class Contents:
+class Contents(ABC):
     """Puts the frames of one channel's messages together; `complete` gets method, header and body."""
 
     def __init__(self) -> None:
@@ -162,8 +163,8 @@ class Contents:
         del method, payload
         return False
 
-    def complete(self, method: bytes, header: bytes, body: bytes) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def complete(self, method: bytes, header: bytes, body: bytes) -> None: ...
 
-    def resumed(self) -> None:
+    def resumed(self) -> None:  # noqa: B027 - not everybody has something to write
         """Writing is possible again."""
