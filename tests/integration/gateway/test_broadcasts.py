@@ -5,10 +5,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from carillon.gateway.app import end_leases
 from carillon.gateway.store.broadcasts import Broadcasts
 from carillon.kit.database import open_database
 from tests.integration.gateway.crowds import HERALD, begun, call_to, crowd, until, written_to
-from tests.integration.gateway.house import Around, House, open_house
+from tests.integration.gateway.house import Around, House, open_house, settings_for
 from tests.support.waiting import eventually
 
 ENDED = """
@@ -183,6 +184,18 @@ async def test_what_is_taken_back_is_not_kept_waiting_by_those_under_way(house: 
 
     assert claimed is not None
     assert str(claimed.id) == late
+
+
+async def test_what_a_dead_gateway_held_goes_on_at_once(house: House, herald: str) -> None:
+    crowd(house.around, 3)
+    key = await begun(house, herald)
+    async with open_database(house.around.dsn, name="dead") as database:
+        await Broadcasts(database).claim(lease_seconds=3600)
+
+    await end_leases(settings_for(house.around.dsn))
+
+    async with house.loop("broadcasts"):
+        await until(house, herald, key, status="finished", enqueued=3)
 
 
 async def test_with_much_waiting_for_the_broker_it_waits_too_and_goes_on(around: Around, herald: str) -> None:

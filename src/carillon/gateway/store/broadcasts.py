@@ -53,6 +53,7 @@ WHERE id = (
 )
 RETURNING {_COLUMNS}
 """  # noqa: S608
+_END_LEASES = "UPDATE gateway.broadcasts SET lease_until = NULL WHERE lease_until IS NOT NULL"
 _RELEASE = "UPDATE gateway.broadcasts SET lease_until = NULL WHERE id = $1"
 _RECIPIENTS = """
 SELECT user_id FROM gateway.broadcast_recipients
@@ -157,6 +158,10 @@ class Broadcasts:
     async def release(self, broadcast_id: UUID) -> None:
         """Another's lease that is ended by this costs a page read in vain, no more: `enqueue` looks at the position."""
         await self._database.execute(_RELEASE, broadcast_id)
+
+    async def end_leases(self) -> None:
+        """Take back what dead gateways held."""
+        await self._database.execute(_END_LEASES)
 
     async def recipients(self, broadcast_id: UUID, *, after: UUID | None, most: int) -> Page:
         """Of those that were given by their ids."""
