@@ -108,7 +108,7 @@ async def migrate(settings: GatewaySettings) -> None:
 
 
 async def end_leases(settings: GatewaySettings) -> None:
-    """Take back what the relay and the loop of broadcasts held: only for who knows that every process of the gateway is dead."""
+    """Take back what relays and broadcasts held: only for who knows that every process of the gateway is dead."""
     async with open_database(settings.database_url, name=f"{NAME}-leases", size=1) as database:
         await Outbox(database).end_leases()
         await Broadcasts(database).end_leases()
