@@ -11,6 +11,28 @@ from carillon.delivery.ports import ClaimWanted, DeliveryKey, Settlement
 from carillon.kit.database import Database, Row
 from carillon.kit.ids import first_key_of
 
+# Before a generation is claimed, its former ones are closed: whoever is about to claim one of them waits here, or is
+# waited for, at its key. One that is sent, or in somebody's hands, stays as it is: `_FORMER` finds it afterwards.
+_SUPERSEDE = """
+INSERT INTO {schema}.deliveries AS d
+    (notification_id, generation, channel, state, claim, attempt, owner, at_most_once, reason, lease_until, settled_at)
+SELECT w.notification_id, former, $3, 'failed', 0, 0, $5, false, 'superseded',
+    clock_timestamp() + $4 * interval '1 second', clock_timestamp()
+FROM (
+    SELECT notification_id, max(generation) AS generation
+    FROM unnest($1::uuid[], $2::int[]) AS g (notification_id, generation) GROUP BY notification_id
+) AS w CROSS JOIN LATERAL generate_series(greatest(w.generation - {most}, 0), w.generation - 1) AS former
+ORDER BY w.notification_id, former
+ON CONFLICT (notification_id, generation, channel) DO UPDATE SET
+    state = 'failed',
+    reason = 'superseded',
+    lapses = d.lapses + CASE WHEN d.state = 'claimed' THEN 1 ELSE 0 END,
+    lease_until = excluded.lease_until,
+    settled_at = excluded.settled_at
+WHERE d.state = 'released'
+    OR (d.state = 'claimed' AND NOT d.at_most_once AND d.lease_until < clock_timestamp())
+"""
+
 # A lapsed claim's outcome is unknown: it is tried again, but a message that may go out at most once has failed. What
 # was queued anew meanwhile is not claimed under its former generation. (A scalar subquery always uses the index.)
 _CLAIM = """
@@ -45,20 +67,20 @@ WHERE d.channel = $3
 """
 
 # What was queued anew: a former generation may have gone out after all, or be going out now; or nobody knows, and it
-# may go out at most once.
+# may go out at most once. Whatever was not closed before is in somebody's hands, or was a moment ago.
 _FORMER = """
 SELECT d.notification_id, w.generation, d.attempt, d.provider, d.provider_message_id, d.error, d.settled_at,
-    CASE WHEN d.state = 'claimed' AND d.lease_until <= clock_timestamp() THEN 'failed' ELSE d.state END AS state,
+    CASE
+        WHEN d.state = 'claimed' AND d.at_most_once AND d.lease_until <= clock_timestamp() THEN 'failed' ELSE d.state
+    END AS state,
     CASE WHEN d.state = 'claimed' THEN 'outcome_unknown' ELSE d.reason END AS reason,
-    greatest(extract(epoch FROM d.lease_until - clock_timestamp()), 0)::float8 AS remaining
+    CASE
+        WHEN d.state = 'claimed' THEN greatest(extract(epoch FROM d.lease_until - clock_timestamp()), 0) ELSE 0
+    END::float8 AS remaining
 FROM {schema}.deliveries AS d
 JOIN unnest($1::uuid[], $2::int[]) AS w (notification_id, generation)
     ON d.notification_id = w.notification_id AND d.generation < w.generation
-WHERE d.channel = $3 AND (
-    d.state = 'sent'
-    OR (d.state = 'claimed' AND (d.at_most_once OR d.lease_until > clock_timestamp()))
-    OR (d.state = 'failed' AND d.reason = 'outcome_unknown')
-)
+WHERE d.channel = $3 AND (d.state <> 'failed' OR d.reason = 'outcome_unknown')
 ORDER BY d.state = 'sent', d.state = 'failed'
 """
 
@@ -69,7 +91,7 @@ SELECT d.notification_id, w.generation, d.state, d.attempt, d.provider, d.provid
 FROM {schema}.deliveries AS d
 JOIN unnest($1::uuid[], $2::int[]) AS w (notification_id, generation)
     ON d.notification_id = w.notification_id AND d.generation > w.generation
-WHERE d.channel = $3
+WHERE d.channel = $3 AND d.reason IS DISTINCT FROM 'superseded'
 ORDER BY d.state = 'sent', d.generation
 """
 
@@ -105,6 +127,9 @@ RETURNING 1
 """
 
 _MOMENT = 0.05
+_SUPERSEDED = "superseded"
+# As many former generations are closed; what is older than those is found by the claim itself.
+_MOST_FORMER = 100
 
 
 class DeliveriesStore:
@@ -117,17 +142,19 @@ class DeliveriesStore:
         self._owner = f"{socket.gethostname()}:{os.getpid()}"
         self._claim, self._held, self._settle = (sql.format(schema=schema) for sql in (_CLAIM, _HELD, _SETTLE))
         self._drop_settled = _DROP_SETTLED.format(schema=schema)
+        self._supersede = _SUPERSEDE.format(schema=schema, most=_MOST_FORMER)
         self._former, self._later = _FORMER.format(schema=schema), _LATER.format(schema=schema)
 
     async def claim(self, wanted: Sequence[ClaimWanted]) -> Sequence[ClaimFound]:
         """Claim what is free in one statement; a second one reads what others hold or have finished.
 
         A key that is wanted twice is claimed once: its double finds it held. What went out under a former generation is
-        not claimed, nor what has a later one.
+        not claimed, nor what has a later one: of two generations at the same moment one at most is claimed.
         """
         first: dict[DeliveryKey, ClaimWanted] = {}
         for wish in wanted:
             first.setdefault((wish.notification_id, wish.generation), wish)
+        await self._close_former(first)
         found = await self._formerly(first)
         free = [key for key in first if key not in found]
         ids, generations = [key[0] for key in free], [key[1] for key in free]
@@ -170,6 +197,12 @@ class DeliveriesStore:
         born_before = first_key_of(datetime.now(UTC) - timedelta(days=older_than_days))
         return len(await self._database.fetch(self._drop_settled, born_before, older_than_days, limit))
 
+    async def _close_former(self, keys: Iterable[DeliveryKey]) -> None:
+        """Committed before the claim, so that whoever wants a former generation from now on finds it closed."""
+        if anew := [key for key in keys if key[1] > 0]:
+            ids, generations = [key[0] for key in anew], [key[1] for key in anew]
+            await self._database.execute(self._supersede, ids, generations, self._channel, self._lease, self._owner)
+
     async def _formerly(self, keys: Iterable[DeliveryKey]) -> dict[DeliveryKey, ClaimFound]:
         """What became of former generations, where that forbids to send; only what was queued anew has any."""
         anew = [key for key in keys if key[1] > 0]
@@ -210,6 +243,6 @@ def _claimed(row: Row) -> ClaimFound:
 def _held(row: Row) -> ClaimFound:
     if row["state"] == "sent":
         return AlreadySent(row["attempt"], row["provider"], row["provider_message_id"], row["settled_at"])
-    if row["state"] == "failed":
+    if row["state"] == "failed" and row["reason"] != _SUPERSEDED:
         return AlreadyFailed(row["attempt"], row["provider"], row["reason"], row["error"])
     return HeldElsewhere(max(row["remaining"], _MOMENT))
