@@ -78,8 +78,9 @@ class RecipientsGiven(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class Broadcast(msgspec.Struct, frozen=True, kw_only=True):
-    """A broadcast and its progress. `total`: people when it was counted; `enqueued` of them have a notification, of
-    which `pending` have not ended. `reason`: why it is paused."""
+    """A broadcast and its progress. `total`: people when it was counted, null where nobody could count them; in the end
+    how many there were. `enqueued` of them have a notification, of which `pending` have not ended. `reason`: why it is
+    paused."""
 
     broadcast_id: UUID
     request_id: str
@@ -90,7 +91,7 @@ class Broadcast(msgspec.Struct, frozen=True, kw_only=True):
     filter: AudienceFilter | None
     status: BroadcastStatus
     reason: str | None
-    total: int
+    total: int | None
     enqueued: int
     pending: int
     delivered: int

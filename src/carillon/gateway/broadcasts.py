@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from carillon.contracts.audiences import AudienceFilter
+from carillon.contracts.audiences import MOST_LOOKED_AT, AudienceFilter
 from carillon.contracts.broadcasts import BULK_PRIORITY, Broadcast, BroadcastRequested, BroadcastStatus
 from carillon.contracts.notifications import NotificationRequested
 from carillon.gateway.domain import acceptance_of, checked_variables
@@ -15,6 +15,9 @@ from carillon.kit.errors import Invalid, invalid
 
 _LEAST_SENT = 100
 """Of fewer endings no ratio is made."""
+_MOST_TRIES = 10
+_BYTES_A_PAGE = 8_000_000
+"""What one statement may carry: each message is written twice, and all of it within 10 s."""
 _canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -28,7 +31,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str
     status: BroadcastStatus
     reason: str | None
-    total: int
+    total: int | None
     enqueued: int
     delivered: int
     failed: int
@@ -37,6 +40,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     expired: int
     sent_before: int
     failed_before: int
+    failed_tries: int
     position: UUID | None
     created_at: datetime
     updated_at: datetime
@@ -65,6 +69,12 @@ class Page(msgspec.Struct, frozen=True):
 
     user_ids: Sequence[UUID]
     position: UUID | None
+
+    def cut(self, most: int) -> "Page":
+        """The first `most` of them; the others begin the next page."""
+        if len(self.user_ids) <= most:
+            return self
+        return Page(self.user_ids[:most], self.user_ids[most - 1])
 
 
 def draft_of(asked: BroadcastRequested, *, broadcast_id: UUID, caller_id: UUID, correlation_id: str) -> Draft:
@@ -109,6 +119,25 @@ def request_to(user_id: UUID, broadcast: Kept | Draft) -> NotificationRequested:
 
 def priority_of(body: BroadcastRequested) -> int:
     return BULK_PRIORITY if body.priority is None else body.priority
+
+
+def people_a_page(broadcast: Kept) -> int:
+    """As many as one statement can carry of what is said to each; half of it after each try that failed."""
+    like = acceptance_of(
+        request_to(UUID(int=0), broadcast),
+        notification_id=broadcast.id,
+        caller_id=broadcast.caller_id,
+        correlation_id=broadcast.correlation_id,
+    )
+    size = len(like.message) + len((like.metadata or "").encode())
+    return max(1, min(MOST_LOOKED_AT, _BYTES_A_PAGE // size) >> broadcast.failed_tries)
+
+
+def too_many_tries(tries: int, error: Exception) -> str | None:
+    """Why it has to pause after so many failed tries in a row: the name of what the last one failed of."""
+    if tries < _MOST_TRIES:
+        return None
+    return f"tries_failed: {tries} in a row, {type(error.__cause__ or error).__name__}"
 
 
 def too_many_failed(broadcast: Kept, bound: float) -> str | None:

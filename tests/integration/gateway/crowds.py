@@ -1,9 +1,15 @@
 """Broadcasts over HTTP, in few words."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
+from carillon.gateway.actions.enqueue import Enqueuing
+from carillon.gateway.store.broadcasts import Broadcasts
+from carillon.gateway.store.cancellations import Cancellations
+from carillon.gateway.store.outbox import Outbox
+from carillon.kit.database import Database
 from carillon.kit.ids import uuid7
 from tests.integration.gateway.house import Around, House
 from tests.support.waiting import eventually
@@ -54,3 +60,19 @@ async def written_to(house: House, key: str) -> list[UUID]:
     """Whose notifications belong to it, as often as there are any."""
     rows = await house.sql.fetch("SELECT user_id FROM gateway.notifications WHERE broadcast_id = $1", UUID(key))
     return [row[0] for row in rows]
+
+
+def terms_of(house: House, database: Database) -> Enqueuing:
+    """For turns that a test takes itself."""
+    contacts = house.around.contacts
+    return Enqueuing(
+        Broadcasts(database),
+        contacts,
+        Cancellations(database),
+        Outbox(database),
+        asyncio.Event(),
+        asyncio.Event(),
+        lambda _fresh: None,
+        most_waiting=100_000,
+        failure_ratio=0.5,
+    )

@@ -11,11 +11,10 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from carillon.contracts.audiences import MOST_LOOKED_AT
 from carillon.contracts.broadcasts import BroadcastStatus
 from carillon.gateway.actions.broadcast import AudienceReader
 from carillon.gateway.actions.cancel import CancellationStore
-from carillon.gateway.broadcasts import Kept, Page, request_to, too_many_failed
+from carillon.gateway.broadcasts import Kept, Page, people_a_page, request_to, too_many_failed, too_many_tries
 from carillon.gateway.domain import Acceptance, acceptance_of, cancelled
 from carillon.gateway.errors import RowsRefused
 from carillon.kit.errors import Unavailable
@@ -29,7 +28,7 @@ _REST_OF_FAILED = 5.0
 _LEASE_SECONDS = 30.0
 _PAGES_A_TURN = 10
 _FOLDED = 5_000
-_CANCELLED_AT_ONCE = 500
+_LOOKED_AT = 1_000
 _A_BREATH = 100
 """Acceptances made before others have their turn."""
 
@@ -45,7 +44,11 @@ class EnqueuingStore(Protocol):
         """How many are new, committed with the position; None where the broadcast does not stand so any more."""
         ...
 
-    async def pending(self, broadcast_id: UUID, *, after: UUID, most: int) -> Sequence[UUID]: ...
+    async def tried_in_vain(self, broadcast_id: UUID) -> int:
+        """How many tries in a row have failed by now, this one included."""
+        ...
+
+    async def pending(self, broadcast_id: UUID, *, after: UUID, most: int) -> tuple[Sequence[UUID], UUID | None]: ...
 
     async def turn(
         self, broadcast_id: UUID, to: BroadcastStatus, *, out_of: Sequence[str], reason: str | None, owner: UUID | None
@@ -107,16 +110,30 @@ async def take_turn(terms: Enqueuing) -> bool:
             await _pause(broadcast, reason, terms)
             return True
         return await _go_on(broadcast, terms)
+    except ServiceUnavailable:  # nobody tells who its people are: not for anything that it holds
+        raise
+    except Exception as error:
+        await _note_failed_try(broadcast, error, terms)
+        raise
     finally:
         with contextlib.suppress(Unavailable):
             await terms.store.release(broadcast.id)
 
 
+async def _note_failed_try(broadcast: Kept, error: Exception, terms: Enqueuing) -> None:
+    """It stays with the broadcast: restarts do not begin to count anew. While the database is away nothing counts."""
+    with contextlib.suppress(Unavailable):
+        tries = await terms.store.tried_in_vain(broadcast.id)
+        if reason := too_many_tries(tries, error):
+            await _pause(broadcast, reason, terms)
+
+
 async def _go_on(broadcast: Kept, terms: Enqueuing) -> bool:
+    most = people_a_page(broadcast)
     for _ in range(_PAGES_A_TURN):
         if await terms.outbox.waiting() > terms.most_waiting:
             return False
-        page = await _page(broadcast, terms)
+        page = await _page(broadcast, terms, most)
         try:
             fresh = await terms.store.enqueue(broadcast, await _acceptances(broadcast, page), page.position)
         except RowsRefused as error:
@@ -133,12 +150,12 @@ async def _go_on(broadcast: Kept, terms: Enqueuing) -> bool:
     return True
 
 
-async def _page(broadcast: Kept, terms: Enqueuing) -> Page:
+async def _page(broadcast: Kept, terms: Enqueuing, most: int) -> Page:
     wanted = broadcast.filter
     if wanted is None:
-        return await terms.store.recipients(broadcast.id, after=broadcast.position, most=MOST_LOOKED_AT)
+        return await terms.store.recipients(broadcast.id, after=broadcast.position, most=most)
     told = await terms.audience.audience(wanted, after=broadcast.position)
-    return Page(told.user_ids, told.next_after)
+    return Page(told.user_ids, told.next_after).cut(most)
 
 
 async def _acceptances(broadcast: Kept, page: Page) -> Sequence[Acceptance]:
@@ -164,9 +181,11 @@ async def _pause(broadcast: Kept, reason: str, terms: Enqueuing) -> None:
 
 async def _take_back(broadcast: Kept, terms: Enqueuing) -> bool:
     """Whatever no relay has had; begun anew after a crash, it finds what is left."""
-    after, step = UUID(int=0), cancelled(datetime.now(UTC), reason="broadcast_cancelled")
-    while ids := await terms.store.pending(broadcast.id, after=after, most=_CANCELLED_AT_ONCE):
-        await terms.cancellations.cancel(ids, step, owner=None)
-        after = ids[-1]
+    step = cancelled(datetime.now(UTC), reason="broadcast_cancelled")
+    after: UUID | None = UUID(int=0)
+    while after is not None:
+        pending, after = await terms.store.pending(broadcast.id, after=after, most=_LOOKED_AT)
+        if pending:
+            await terms.cancellations.cancel(pending, step, owner=None)
     await terms.store.turn(broadcast.id, "cancelled", out_of=("cancelling",), reason=None, owner=None)
     return True

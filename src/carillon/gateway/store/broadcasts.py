@@ -10,6 +10,7 @@ from carillon.contracts.broadcasts import BroadcastRequested, BroadcastStatus
 from carillon.gateway.broadcasts import Draft, Kept, Page
 from carillon.gateway.domain import Acceptance
 from carillon.gateway.store.acceptances import insert
+from carillon.gateway.store.erasures import TOMBSTONES
 from carillon.kit.database import Connection, Database, Row
 
 _COLUMNS = ", ".join(Kept.__struct_fields__)
@@ -41,7 +42,8 @@ FOR UPDATE
 _TURN = f"""
 UPDATE gateway.broadcasts SET status = $3, reason = $5, updated_at = now(), lease_until = NULL,
     sent_before = CASE WHEN $3 = 'running' THEN delivered + failed ELSE sent_before END,
-    failed_before = CASE WHEN $3 = 'running' THEN failed ELSE failed_before END
+    failed_before = CASE WHEN $3 = 'running' THEN failed ELSE failed_before END,
+    failed_tries = CASE WHEN $3 = 'running' THEN 0 ELSE failed_tries END
 WHERE id = $1 AND {_OWN} AND status = ANY($4::text[]) RETURNING id
 """  # noqa: S608
 _CLAIM = f"""
@@ -66,15 +68,26 @@ FOR UPDATE
 """
 _MOVE = """
 UPDATE gateway.broadcasts
-SET position = coalesce($2, position), enqueued = enqueued + $3, total = greatest(total, enqueued + $3),
+SET position = coalesce($2, position), enqueued = enqueued + $3, failed_tries = 0,
+    total = CASE WHEN $2::uuid IS NULL THEN enqueued + $3
+        WHEN total IS NOT NULL THEN greatest(total, enqueued + $3) END,
     status = CASE WHEN $2::uuid IS NULL THEN 'finished' ELSE status END,
     finished_at = CASE WHEN $2::uuid IS NULL THEN now() END, updated_at = now()
 WHERE id = $1
 """
 _DROP = "DELETE FROM gateway.broadcast_recipients WHERE broadcast_id = $1 AND user_id = ANY($2::uuid[])"
-_PENDING = """
-SELECT id FROM gateway.notifications
-WHERE broadcast_id = $1 AND id > $2 AND status = 'pending' ORDER BY id LIMIT $3
+# Those of them that are known to be erased. Erasing waits for whoever is under the lock, and finds what they wrote.
+_ERASED = "SELECT user_id FROM gateway.erased_users WHERE user_id = ANY($1::uuid[])"
+_TRIED = """
+UPDATE gateway.broadcasts SET failed_tries = failed_tries + 1, updated_at = now() WHERE id = $1 RETURNING failed_tries
+"""
+# So many rows are looked at, ended or not: a bite costs the same wherever it is taken.
+PENDING = """
+WITH bite AS MATERIALIZED (
+    SELECT id, status FROM gateway.notifications WHERE broadcast_id = $1 AND id > $2 ORDER BY id LIMIT $3
+)
+SELECT ARRAY(SELECT id FROM bite WHERE status = 'pending' ORDER BY id) AS pending,
+    (SELECT id FROM bite ORDER BY id OFFSET $3 - 1 LIMIT 1) AS last
 """
 _FOLDING = 0x0CA7_2113
 """The advisory lock of whoever folds: two that do so would lock the broadcasts in different orders."""
@@ -172,16 +185,25 @@ class Broadcasts:
     async def enqueue(self, broadcast: Kept, batch: Sequence[Acceptance], position: UUID | None) -> int | None:
         """Accept these and move on, in one commit; None where it does not stand where it was read, or was stopped.
 
-        Raises RowsRefused, and nothing is written then.
+        Whoever was erased meanwhile is passed over. Raises RowsRefused, and nothing is written then.
         """
         untouched = broadcast.filter is None and broadcast.position is None  # people may have been added since
         async with self._database.transaction() as connection:
             total = broadcast.total if untouched else None
             if await connection.fetchval(_STANDS, broadcast.id, broadcast.position, total) is None:
                 return None
-            fresh = await insert(connection, batch, broadcast_id=broadcast.id) if batch else set()
-            await self._move(connection, broadcast, [one.user_id for one in batch], position, len(fresh))
+            met = [one.user_id for one in batch]
+            there = await self._not_erased(connection, batch, met)
+            fresh = await insert(connection, there, broadcast_id=broadcast.id) if there else set()
+            await self._move(connection, broadcast, met, position, len(fresh))
             return len(fresh)
+
+    async def _not_erased(
+        self, connection: Connection, batch: Sequence[Acceptance], met: Sequence[UUID]
+    ) -> Sequence[Acceptance]:
+        await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", TOMBSTONES)
+        erased = {row[0] for row in await connection.fetch(_ERASED, met)}
+        return [one for one in batch if one.user_id not in erased] if erased else batch
 
     async def _move(
         self, connection: Connection, broadcast: Kept, met: Sequence[UUID], position: UUID | None, fresh: int
@@ -190,9 +212,15 @@ class Broadcasts:
             await connection.execute(_DROP, broadcast.id, list(met))
         await connection.execute(_MOVE, broadcast.id, position, fresh)
 
-    async def pending(self, broadcast_id: UUID, *, after: UUID, most: int) -> list[UUID]:
-        """Notifications of a broadcast that have not ended."""
-        return [row[0] for row in await self._database.fetch(_PENDING, broadcast_id, after, most)]
+    async def tried_in_vain(self, broadcast_id: UUID) -> int:
+        """How many tries in a row have failed by now, this one included."""
+        return int(await self._database.fetchval(_TRIED, broadcast_id) or 0)
+
+    async def pending(self, broadcast_id: UUID, *, after: UUID, most: int) -> tuple[list[UUID], UUID | None]:
+        """Of the next `most` notifications of a broadcast: those that have not ended, and the last, if more follow."""
+        row = await self._database.fetchrow(PENDING, broadcast_id, after, most)
+        assert row is not None, "it has no FROM"
+        return list(row["pending"]), row["last"]
 
     async def fold(self, *, most: int) -> int:
         """Count what has ended since; answers how many endings, at most `most`. Each is counted once."""

@@ -1,5 +1,5 @@
 """What is personal in the notifications of somebody who was erased: metadata, what providers said, details of steps,
-and what waits to be sent later or is kept to be sent again.
+and what waits to be sent later or is kept to be sent again; and whom broadcasts have still to meet.
 
 Of their dead letters the bodies and errors; a tombstone sees to those that wait in `failed.queue` still.
 """
@@ -51,6 +51,15 @@ WHERE id = ANY(ARRAY(
 RETURNING id
 """
 
+_WAITED_FOR_BY = "SELECT broadcast_id FROM gateway.broadcast_recipients WHERE user_id = $1 LIMIT 1"
+_LOCK_BROADCAST = "SELECT FROM gateway.broadcasts WHERE id = $1 FOR NO KEY UPDATE"
+_LEAVE_OUT = """
+WITH gone AS (
+    DELETE FROM gateway.broadcast_recipients WHERE broadcast_id = $1 AND user_id = $2 RETURNING 1
+)
+UPDATE gateway.broadcasts SET total = total - (SELECT count(*) FROM gone) WHERE id = $1
+"""
+
 
 class Erasures:
     """In bites, so that no statement takes long; doing it again does no harm."""
@@ -65,6 +74,8 @@ class Erasures:
         What is scheduled is cancelled: it would keep their variables until its time comes.
         """
         await self._entomb(user_id)
+        while broadcast_id := await self._database.fetchval(_WAITED_FOR_BY, user_id):
+            await self._leave_out(broadcast_id, user_id)
         while await self._database.fetch(_SCRUB_DEAD, user_id, bite):
             pass
         after, pending = UUID(int=0), 0
@@ -78,6 +89,12 @@ class Erasures:
         async with self._database.transaction() as connection:
             await connection.execute("SELECT pg_advisory_xact_lock($1)", TOMBSTONES)
             await connection.execute(_ENTOMB, user_id)
+
+    async def _leave_out(self, broadcast_id: UUID, user_id: UUID) -> None:
+        """One broadcast at a time, locked first, as by whoever enqueues: nobody waits in a circle."""
+        async with self._database.transaction() as connection:
+            await connection.execute(_LOCK_BROADCAST, broadcast_id)
+            await connection.execute(_LEAVE_OUT, broadcast_id, user_id)
 
     async def _cancel(self, scheduled: list[UUID]) -> int:
         if not scheduled:
