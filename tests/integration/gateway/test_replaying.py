@@ -12,6 +12,8 @@ from carillon.contracts.channels import STATUS_QUEUE
 from carillon.contracts.messages import DeliveryRequested
 from carillon.gateway.dead_letters import letter_of
 from carillon.gateway.store.dead_letters import DeadLetters
+from carillon.gateway.store.session import steady
+from carillon.gateway.store.watched import _LOCK, _TAKE
 from carillon.kit.broker.port import Delivery, Message
 from carillon.kit.database import open_database
 from tests.integration.gateway.deaths import TOLD, dead, letters, message, operator, replay
@@ -136,6 +138,26 @@ async def test_two_replays_at_once_replay_each_letter_once(house: House) -> None
     assert await house.sql.fetchval("SELECT array_agg(DISTINCT generation) FROM gateway.outbox") == [1]
     assert await house.count("outbox") == len(keys)
     assert await house.count("notification_events WHERE kind = 'replayed'") == len(keys)
+
+
+async def test_a_reconciler_that_looks_at_what_is_being_replayed_is_waited_for_and_no_deadlock(house: House) -> None:
+    key = await dead(house)
+    await house.sql.execute("INSERT INTO gateway.watched_notifications (notification_id) VALUES ($1)", key)
+
+    async def waits() -> bool:
+        return bool(await house.sql.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    async with (
+        open_database(steady(house.around.dsn), name="reconciler") as database,
+        asyncio.TaskGroup() as tasks,
+        database.transaction() as connection,
+    ):
+        assert [row[0] for row in await connection.fetch(_TAKE, 10)] == [key]
+        replayed = tasks.create_task(replay(house, template_code="welcome"))
+        await eventually(waits, says="the replay waits for what the reconciler holds")
+        await connection.fetch(_LOCK, [key])
+
+    assert replayed.result()["replayed"] == 1
 
 
 async def test_a_row_of_the_outbox_that_a_dead_relay_left_is_replaced(house: House) -> None:

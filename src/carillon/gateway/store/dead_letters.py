@@ -68,6 +68,13 @@ FROM gateway.notifications n WHERE n.id = ANY($1::uuid[])
 
 _BODIES = "SELECT d.id, d.body FROM gateway.dead_letters d WHERE d.id = ANY($1::uuid[]) AND d.body IS NOT NULL"
 
+# The reconciler locks what it watches, then the notifications; so does a replay, or the two would wait for each other.
+# What is not replayed after all is looked at once, and forgotten.
+_WATCH = """
+INSERT INTO gateway.watched_notifications AS w (notification_id)
+SELECT id FROM unnest($1::uuid[]) AS asked (id) ORDER BY id
+ON CONFLICT (notification_id) DO UPDATE SET look_at = w.look_at
+"""
 _LOCK = "SELECT n.id FROM gateway.notifications n WHERE n.id = ANY($1::uuid[]) ORDER BY n.id FOR NO KEY UPDATE"
 
 # Under the locks of the statement before: of two replays the second finds another status, and does nothing. A row of
@@ -98,8 +105,8 @@ WITH wanted AS (
     SET generation = excluded.generation, queue = excluded.queue, body = excluded.body, available_at = now(),
         lease_until = NULL
 ), watched AS (
-    INSERT INTO gateway.watched_notifications (notification_id) SELECT id FROM again ORDER BY id
-    ON CONFLICT (notification_id) DO UPDATE SET look_at = now(), quiet_since = NULL, requeued = 0
+    UPDATE gateway.watched_notifications c SET look_at = now(), quiet_since = NULL, requeued = 0
+    FROM again a WHERE c.notification_id = a.id AND c.notification_id = ANY($2::uuid[])
 ), noted AS (
     INSERT INTO gateway.notification_events (notification_id, key, kind, at, detail)
     SELECT w.notification_id, w.key, CASE WHEN $9::uuid IS NULL THEN 'requeued' ELSE 'replayed' END, w.at, w.detail
@@ -168,7 +175,9 @@ class DeadLetters:
         At most one letter of a notification.
         """
         async with self._database.transaction() as connection:
-            await connection.execute(_LOCK, [again.notification_id for again in batch])
+            keys = [again.notification_id for again in batch]
+            await connection.execute(_WATCH, keys)
+            await connection.execute(_LOCK, keys)
             return await _replayed(connection, batch, by)
 
 
