@@ -44,7 +44,12 @@ def _random() -> int:
 
 def born_at(key: UUID) -> datetime:
     """The time that a UUIDv7 carries, to the millisecond."""
-    return datetime.fromtimestamp((key.int >> 80) / 1000, UTC)
+    return datetime.fromtimestamp(milliseconds_of(key) / 1000, UTC)
+
+
+def milliseconds_of(key: UUID) -> int:
+    """The same, in milliseconds since the epoch."""
+    return key.int >> 80
 
 
 def first_key_of(moment: datetime) -> UUID:
