@@ -3,7 +3,7 @@
 import os
 import sys
 
-from benchmarks import batch, end_to_end, lookup, notifications, timing
+from benchmarks import batch, end_to_end, lanes, lookup, notifications, timing
 from benchmarks.platforms import machine
 
 COUNT = int(os.environ.get("COUNT", "5000"))
@@ -21,6 +21,12 @@ def show_end_to_end() -> None:
     show("The whole way: five processes, RabbitMQ", end_to_end.measure("rabbitmq", COUNT))
 
 
+def show_lanes() -> None:
+    kinds = {"embedded": "one process, PostgreSQL broker", "rabbitmq": "five processes, RabbitMQ"}
+    for kind in [kind for kind in kinds if kind in sys.argv] or kinds:
+        show(f"One-time codes during a broadcast to {COUNT:,}: {kinds[kind]}", lanes.measure(kind, COUNT))
+
+
 def main() -> None:
     print(
         f"{machine()}; {os.cpu_count()} cores shared by everything, the load generator included; {COUNT} notifications"
@@ -33,6 +39,9 @@ def main() -> None:
         return
     if "batch" in sys.argv[1:]:
         show("Accepting in batches of 1,000, RabbitMQ", batch.measure(COUNT * 8))
+        return
+    if "lanes" in sys.argv[1:]:
+        show_lanes()
         return
     if "timing" in sys.argv[1:]:
         show("What the time of an answer tells of an account", timing.measure())

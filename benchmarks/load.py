@@ -8,18 +8,20 @@ import select
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Result:
-    """What a run saw; `latencies` and `cpu`, the generator's own, in seconds."""
+    """What a run saw; `latencies` and `cpu`, the generator's own, in seconds. `due` is when each request of an open
+    loop was, in their order, by the clock that all processes of the machine share (`time.perf_counter`)."""
 
     seconds: float
     statuses: Counter[int]
     latencies: list[float] = field(repr=False)
     cpu: float = 0.0
+    due: list[float] = field(default_factory=list, repr=False)
 
     @property
     def count(self) -> int:
@@ -31,8 +33,13 @@ class Result:
 
     def percentile(self, share: float) -> float:
         """Latency in milliseconds below which this share of the answers came."""
-        ordered = sorted(self.latencies)
-        return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+        return percentile(self.latencies, share)
+
+
+def percentile(seconds: Iterable[float], share: float) -> float:
+    """What this share of them stays below, in milliseconds."""
+    ordered = sorted(seconds)
+    return 1000 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 class _Connections:
@@ -55,7 +62,7 @@ class _Connections:
         return len(self._known) - len(self.idle)
 
     def send(self, request: bytes, since: float) -> None:
-        connection = self.idle.pop()
+        connection = self.idle.pop(0)  # in turns: one that rests too long is closed by the server
         self._since[connection.fileno()] = since
         connection.sendall(request)
 
@@ -106,19 +113,18 @@ def closed(host: str, port: int, requests: Iterator[bytes], *, connections: int)
     return result
 
 
-def opened(host: str, port: int, requests: Sequence[bytes], *, rate: float, connections: int) -> Result:
-    """An open loop: arrivals drawn beforehand (Poisson, `rate` a second), whatever the answers do; each latency counts
-    from the moment at which its request was due."""
-    dice, due, arrivals = random.Random(1), 0.0, []
-    for _ in requests:
-        due += dice.expovariate(rate)
-        arrivals.append(due)
+def opened(host: str, port: int, requests: Iterable[bytes], *, rate: float, connections: int) -> Result:
+    """An open loop: arrivals drawn (Poisson, `rate` a second), whatever the answers do; each latency counts from the
+    moment at which its request was due. It ends with the requests."""
+    dice = random.Random(1)
     with _measured(host, port, connections) as (wires, result):
-        started = time.perf_counter()
-        for request, arrival in zip(requests, arrivals, strict=True):
-            while (wait := started + arrival - time.perf_counter()) > 0 or not wires.idle:
+        due = time.perf_counter()
+        for request in requests:
+            due += dice.expovariate(rate)
+            while (wait := due - time.perf_counter()) > 0 or not wires.idle:
                 wires.hear(max(wait, 0) if wires.idle else 30)
-            wires.send(request, started + arrival)
+            wires.send(request, due)
+            result.due.append(due)
         while wires.busy:
             wires.hear(30)
     return result
