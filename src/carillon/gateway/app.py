@@ -53,6 +53,7 @@ from carillon.gateway.watching import Bounds
 from carillon.kit.auth import Authenticator
 from carillon.kit.broker.open import open_broker
 from carillon.kit.broker.port import Broker, Tuning
+from carillon.kit.bulkhead import Bulkhead
 from carillon.kit.database import Database, open_database
 from carillon.kit.http.app import build_app
 from carillon.kit.http.client import ServiceClient, open_session
@@ -192,7 +193,7 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
                     "gateway": gateway,
                     "dead_letters": Mortuary(letters, replaying),
                     "figures": Figures(tallies, backlog),
-                    "broadcasts": Studio(Broadcasts(database), world.audience, neighbours, enqueuing.changed),
+                    "broadcasts": _studio(world, database, neighbours, enqueuing.changed),
                 },
                 checks={**checks, **world.checks},
                 title="Carillon gateway",
@@ -210,6 +211,12 @@ async def running(settings: GatewaySettings, world: Outside) -> AsyncIterator[Ru
             checks={**checks, **world.checks},
             doors=_doors(world, gateway.acceptor),
         )
+
+
+def _studio(world: Outside, database: Database, neighbours: Neighbours, changed: asyncio.Event) -> Studio:
+    """An audience of millions is counted for seconds: two at a time."""
+    counting = Bulkhead(2, patience=1, says="Others are counting their audiences at this moment.")
+    return Studio(Broadcasts(database), world.audience, neighbours, changed, counting)
 
 
 def _relay(settings: GatewaySettings, broker: Broker, outbox: Outbox, grew: asyncio.Event) -> Loop:

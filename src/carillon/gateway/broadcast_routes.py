@@ -56,7 +56,7 @@ async def begin_one(request: ApiRequest, data: JSONBody[BroadcastRequested]) -> 
     "POST", "/broadcasts/preview", needs=BROADCAST, says="How many people an audience has now; writes nothing", tag=_TAG
 )
 async def preview(request: ApiRequest, data: JSONBody[AudienceAsked]) -> Envelope[AudienceCount]:
-    return Envelope(AudienceCount(await count(data.audience, _studio(request).audience)))
+    return Envelope(AudienceCount(await count(data.audience, _studio(request))))
 
 
 @endpoint("GET", "/broadcasts", needs=owner_or(READ), says="The newest first, with their progress", tag=_TAG)

@@ -13,6 +13,7 @@ from carillon.clients.user_events import follow
 from carillon.contracts.channels import topology
 from carillon.kit.broker.open import open_broker
 from carillon.kit.broker.port import Broker
+from carillon.kit.bulkhead import Bulkhead
 from carillon.kit.database import Database, open_database
 from carillon.kit.errors import Invalid
 from carillon.kit.http.app import build_app
@@ -202,6 +203,7 @@ def _resources(settings: UsersSettings, stores: Stores, outside: _Outside) -> Re
         settings=settings,
         stores=stores,
         look_ups=look_ups,
+        counting=Bulkhead(2, patience=2, says="Others are counting people at this moment."),
         changes=Changes(look_ups, remembered),
         passwords=outside.passwords,
         access_tokens=access_tokens,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
+from carillon.contracts.audiences import AudienceFilter, AudiencePage
 from carillon.gateway.actions.enqueue import take_turn
 from carillon.gateway.broadcasts import Kept, request_to
 from carillon.gateway.domain import Acceptance, acceptance_of
@@ -20,9 +21,10 @@ from carillon.kit.database import Connection, Database, open_database
 from carillon.kit.errors import Unavailable
 from carillon.kit.http.client import ServiceUnavailable
 from carillon.kit.ids import uuid7
-from tests.integration.gateway.crowds import HERALD, begun, crowd, terms_of, until, written_to
-from tests.integration.gateway.house import Around, House
+from tests.integration.gateway.crowds import HERALD, begun, call_to, crowd, terms_of, until, written_to
+from tests.integration.gateway.house import Around, House, open_house
 from tests.support.waiting import eventually
+from tests.unit.gateway.neighbours import FakeContacts
 
 CANCELED = """
 CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -243,3 +245,65 @@ def rows_of(plan: dict[str, Any]) -> list[float]:
     """What each of its steps read."""
     below = [rows for step in plan.get("Plans", ()) for rows in rows_of(step)]
     return [plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0), *below]
+
+
+@dataclass
+class Halted(FakeContacts):
+    """Counts only once it is let go."""
+
+    asked: int = 0
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def audience(self, wanted: AudienceFilter, *, after: UUID | None, count_only: bool = False) -> AudiencePage:
+        if count_only:
+            self.asked += 1
+            async with asyncio.timeout(20):
+                await self.go.wait()
+        return await super().audience(wanted, after=after, count_only=count_only)
+
+
+async def test_two_count_at_a_time_others_are_told_to_come_again_and_a_broadcast_begins_uncounted(
+    around: Around, herald: str
+) -> None:
+    contacts = Halted()
+    around.contacts = contacts
+    crowd(around, 3)
+    preview: dict[str, Any] = {"audience": {"filter": {}}}
+    async with open_house(around) as house:
+        counting = [
+            asyncio.create_task(house.call("POST", "/broadcasts/preview", token=herald, json=preview)) for _ in range(2)
+        ]
+
+        async def both() -> bool:
+            return contacts.asked == 2
+
+        await eventually(both, says="both are counting")
+        refused = await house.call("POST", "/broadcasts/preview", token=herald, json=preview)
+        uncounted = await house.call("POST", "/broadcasts", token=herald, json=call_to())
+        contacts.go.set()
+        counted = await asyncio.gather(*counting)
+
+        assert (refused.status, refused.body["error"], contacts.asked) == (503, "unavailable", 2)
+        assert [(answer.status, answer.data["total"]) for answer in counted] == [(200, 3), (200, 3)]
+        assert (uncounted.status, uncounted.data["status"], uncounted.data["total"]) == (201, "running", None)
+        async with house.loop("broadcasts"):
+            told = await until(house, herald, uncounted.data["broadcast_id"], status="finished")
+        assert (told["total"], told["enqueued"]) == (3, 3)
+
+
+async def test_while_nobody_can_count_a_broadcast_begins_and_its_total_is_known_once_all_are_met(
+    house: House, ours: Database, herald: str
+) -> None:
+    crowd(house.around, 12, page=1)
+    house.around.contacts.away = True
+
+    preview = await house.call("POST", "/broadcasts/preview", token=herald, json={"audience": {"filter": {}}})
+    key = await begun(house, herald)
+    house.around.contacts.away = False
+    await take_turn(terms_of(house, ours))
+    midway = await until(house, herald, key, enqueued=10)
+    await take_turn(terms_of(house, ours))
+
+    assert preview.status == 503
+    assert (midway["status"], midway["total"]) == ("running", None)
+    assert (await until(house, herald, key, status="finished"))["total"] == 12

@@ -1,5 +1,6 @@
 """Whom a broadcast is for: told by attributes and language, in pages whose cost does not depend on who fits."""
 
+import asyncio
 import itertools
 import time
 from typing import Any
@@ -105,3 +106,20 @@ async def test_nobody_but_a_service_learns_who_fits(api: UsersApi) -> None:
     for bearer in (token, api.credentials["application_token"]):
         assert (await api.call("POST", "/v1/users/audience", token=bearer, body={"filter": {}})).status == 403
     assert (await api.call("POST", "/v1/users/audience", body={"filter": {}})).status == 401
+
+
+async def test_two_count_at_a_time_and_others_are_told_to_come_again(api: UsersApi, sql: asyncpg.Connection) -> None:
+    gateway, body = api.service_token("gateway"), {"filter": {}, "count_only": True}
+    assert (await api.call("POST", "/v1/users/audience", token=gateway, body=body)).status == 200
+
+    async with sql.transaction():
+        await sql.execute("LOCK TABLE users.users IN ACCESS EXCLUSIVE MODE")  # a count takes as long as the test wants
+        asked = [
+            asyncio.create_task(api.call("POST", "/v1/users/audience", token=gateway, body=body)) for _ in range(3)
+        ]
+        async with asyncio.timeout(20):
+            refused = await next(asyncio.as_completed(asked))
+    answers = await asyncio.gather(*asked)
+
+    assert (refused.status, refused.body["error"], refused.headers["Retry-After"]) == (503, "unavailable", "5")
+    assert sorted(answer.status for answer in answers) == [200, 200, 503]

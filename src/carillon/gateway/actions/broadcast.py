@@ -13,6 +13,7 @@ from carillon.contracts.broadcasts import Audience, BroadcastRequested, Broadcas
 from carillon.gateway.actions.look_up import Neighbours, ask
 from carillon.gateway.broadcasts import Draft, Kept, draft_of
 from carillon.gateway.errors import BroadcastBegun, BroadcastEnded, BroadcastNotFound, RequestIdReused, TemplateNotFound
+from carillon.kit.bulkhead import Bulkhead
 from carillon.kit.errors import Unavailable
 from carillon.kit.http.client import ServiceRefused, ServiceUnavailable
 from carillon.kit.ids import uuid7
@@ -20,6 +21,8 @@ from carillon.kit.ids import uuid7
 _log = structlog.get_logger()
 
 _COUNTING_SECONDS = 10.0
+_COUNTING_SECONDS_BEFORE = 5.0
+"""For a broadcast that is to begin, counted or not."""
 _FROM: Final[dict[BroadcastStatus, tuple[BroadcastStatus, ...]]] = {
     "paused": ("running",),
     "running": ("paused",),
@@ -41,7 +44,7 @@ class AudienceReader(Protocol):
 
 
 class BroadcastStore(Protocol):
-    async def add(self, draft: Draft, *, total: int) -> bool: ...
+    async def add(self, draft: Draft, *, total: int | None) -> bool: ...
 
     async def of_request(self, caller_id: UUID, request_id: str) -> Kept | None: ...
 
@@ -58,19 +61,20 @@ class BroadcastStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Studio:
-    """What these actions take; `changed` wakes the loop that enqueues."""
+    """What these actions take; `changed` wakes the loop that enqueues, `counting` bounds how many count at a time."""
 
     store: BroadcastStore
     audience: AudienceReader
     neighbours: Neighbours
     changed: asyncio.Event
+    counting: Bulkhead
 
 
 async def begin(
     asked: BroadcastRequested, studio: Studio, *, caller_id: UUID, correlation_id: str
 ) -> tuple[Kept, bool]:
     """The broadcast, committed, and whether this request made it. Raises Invalid, TemplateNotFound, RequestIdReused,
-    Unavailable. A replay depends on nothing that is there now."""
+    Unavailable. A replay depends on nothing that is there now, and a beginning on nobody who counts."""
     draft = draft_of(asked, broadcast_id=uuid7(), caller_id=caller_id, correlation_id=correlation_id)
     present = await studio.store.of_request(caller_id, asked.request_id)
     made = present is None and await _add(draft, studio)
@@ -86,32 +90,43 @@ async def begin(
 
 
 async def _add(draft: Draft, studio: Studio) -> bool:
-    body, filtered = draft.body, draft.body.audience.filter
     if draft.doubt is not None:
         raise draft.doubt
-    await _check_template(body, studio.neighbours)
-    total = len(draft.user_ids) if filtered is None else await _counted(filtered, studio.audience)
-    return await studio.store.add(draft, total=total)
+    await _check_template(draft.body, studio.neighbours)
+    return await studio.store.add(draft, total=await _total(draft, studio))
 
 
-async def count(audience: Audience, reader: AudienceReader) -> int:
+async def _total(draft: Draft, studio: Studio) -> int | None:
+    """None where they cannot be counted now: it is known once they have been met."""
+    filtered = draft.body.audience.filter
+    if filtered is None:
+        return len(draft.user_ids)
+    try:
+        return await _counted(filtered, studio, seconds=_COUNTING_SECONDS_BEFORE)
+    except Unavailable as error:
+        _log.warning("broadcast_not_counted", broadcast_id=str(draft.id), reason=error.message)
+        return None
+
+
+async def count(audience: Audience, studio: Studio) -> int:
     """How many people it is for now. Raises Invalid, Unavailable."""
     if audience.filter is not None:
-        return await _counted(audience.filter, reader)
+        return await _counted(audience.filter, studio, seconds=_COUNTING_SECONDS)
     return len(set(audience.user_ids or ()))
 
 
-async def _counted(wanted: AudienceFilter, reader: AudienceReader) -> int:
+async def _counted(wanted: AudienceFilter, studio: Studio, *, seconds: float) -> int:
     total, after = 0, None
-    try:
-        async with asyncio.timeout(_COUNTING_SECONDS):
-            while True:
-                page = await reader.audience(wanted, after=after, count_only=True)
-                total, after = total + page.count, page.next_after
-                if after is None:
-                    return total
-    except (ServiceUnavailable, ServiceRefused, TimeoutError) as error:
-        raise Unavailable("The users service cannot count the audience now.") from error
+    async with studio.counting.place():
+        try:
+            async with asyncio.timeout(seconds):
+                while True:
+                    page = await studio.audience.audience(wanted, after=after, count_only=True)
+                    total, after = total + page.count, page.next_after
+                    if after is None:
+                        return total
+        except (ServiceUnavailable, ServiceRefused, TimeoutError) as error:
+            raise Unavailable("The users service cannot count the audience now.", retry_after=5) from error
 
 
 async def _check_template(body: BroadcastRequested, neighbours: Neighbours) -> None:

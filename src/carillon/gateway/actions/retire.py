@@ -47,6 +47,10 @@ class RetirementStore(Protocol):
 
     async def drop_letters(self, before: UUID, limit: int) -> int: ...
 
+    async def drop_recipients(self, before: datetime, limit: int) -> int: ...
+
+    async def drop_broadcasts(self, before: datetime, limit: int) -> int: ...
+
     async def drop_tombstones(self, before: datetime, limit: int) -> int: ...
 
 
@@ -60,7 +64,8 @@ async def keep_retired(store: RetirementStore, keep_days: int) -> None:
 async def retire(store: RetirementStore, keep_days: int) -> Counter[str]:
     """One round; answers how many rows went, by table, and how many `partitions`."""
     now = await store.now()
-    before = key_from(now - timedelta(days=keep_days))
+    kept_from = now - timedelta(days=keep_days)
+    before = key_from(kept_from)
     gone: Counter[str] = Counter()
     for month in _old(await store.attached(), before):
         await _detach(month, store)
@@ -70,6 +75,8 @@ async def retire(store: RetirementStore, keep_days: int) -> Counter[str]:
     await _bites("notifications", gone, lambda: store.sweep(before, _BITE))
     await _bites("notification_events", gone, lambda: store.sweep_events(before, _BITE))
     await _bites("dead_letters", gone, lambda: store.drop_letters(before, _BITE))
+    await _bites("broadcast_recipients", gone, lambda: store.drop_recipients(kept_from, _BITE))
+    await _bites("broadcasts", gone, lambda: store.drop_broadcasts(kept_from, _BITE))
     await _bites("erased_users", gone, lambda: store.drop_tombstones(tombstones_before, _BITE))
     if gone.total():
         _log.info("retired", kept_from=_day(now, keep_days), **gone)

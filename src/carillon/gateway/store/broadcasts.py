@@ -124,7 +124,7 @@ class Broadcasts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def add(self, draft: Draft, *, total: int) -> bool:
+    async def add(self, draft: Draft, *, total: int | None) -> bool:
         """False where the caller's request_id was used before."""
         body, start = draft.body, draft.body.start
         status, reason = ("running", None) if start else ("paused", "not_started")

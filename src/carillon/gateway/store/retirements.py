@@ -7,7 +7,7 @@ from uuid import UUID
 
 import asyncpg
 
-from carillon.gateway.domain import Month
+from carillon.gateway.domain import Month, key_from
 from carillon.kit.database import Connection, Database
 
 _LOCK = 0x0CA7_2112
@@ -92,6 +92,31 @@ DELETE FROM gateway.dead_letters WHERE id = ANY(ARRAY(
 ))
 RETURNING 1
 """
+# Ended long ago, and none of its notifications is kept: what is pending keeps its month, and so its broadcast.
+_LONG_ENDED = """
+SELECT b.id FROM gateway.broadcasts b
+WHERE b.id < $1 AND b.updated_at < $2 AND b.status IN ('finished', 'cancelled') AND NOT EXISTS (
+    SELECT FROM gateway.notifications n WHERE n.broadcast_id = b.id OFFSET 0
+)
+"""
+_DROP_RECIPIENTS = f"""
+DELETE FROM gateway.broadcast_recipients WHERE ctid = ANY(ARRAY(
+    SELECT r.place FROM ({_LONG_ENDED}) AS b CROSS JOIN LATERAL (
+        SELECT r.ctid AS place FROM gateway.broadcast_recipients r WHERE r.broadcast_id = b.id OFFSET 0
+    ) AS r
+    LIMIT $3
+))
+RETURNING 1
+"""  # noqa: S608 - of constants, as below
+_DROP_BROADCASTS = f"""
+DELETE FROM gateway.broadcasts WHERE id = ANY(ARRAY(
+    {_LONG_ENDED} AND NOT EXISTS (
+        SELECT FROM gateway.broadcast_recipients r WHERE r.broadcast_id = b.id OFFSET 0
+    )
+    ORDER BY b.id LIMIT $3 FOR UPDATE OF b SKIP LOCKED
+))
+RETURNING 1
+"""  # noqa: S608
 _DROP_TOMBSTONES = """
 DELETE FROM gateway.erased_users WHERE user_id = ANY(ARRAY(
     SELECT user_id FROM gateway.erased_users WHERE erased_at < $1 ORDER BY user_id LIMIT $2 FOR UPDATE SKIP LOCKED
@@ -192,6 +217,14 @@ class Retirements:
 
     async def drop_letters(self, before: UUID, limit: int) -> int:
         return await self._some(_DROP_LETTERS, before, limit)
+
+    async def drop_recipients(self, before: datetime, limit: int) -> int:
+        """Ids that were given for broadcasts that ended before, and were not enqueued."""
+        return await self._some(_DROP_RECIPIENTS, key_from(before), before, limit)
+
+    async def drop_broadcasts(self, before: datetime, limit: int) -> int:
+        """Those that ended before, of which neither notifications nor recipients are left."""
+        return await self._some(_DROP_BROADCASTS, key_from(before), before, limit)
 
     async def drop_tombstones(self, before: datetime, limit: int) -> int:
         return await self._some(_DROP_TOMBSTONES, before, limit)

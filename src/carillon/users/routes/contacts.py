@@ -37,9 +37,10 @@ async def many_contacts(request: ApiRequest, data: JSONBody[ContactsWanted]) -> 
 
 @endpoint("POST", "/users/audience", needs=CONTACT, says="Ids of those who fit a filter, or their number", tag=TAG)
 async def audience(request: ApiRequest, data: JSONBody[AudienceWanted]) -> Envelope[AudiencePage]:
-    audiences = resources(request).stores.audiences
+    here, audiences = resources(request), resources(request).stores.audiences
     if data.count_only:
-        return Envelope(await audiences.count(data.filter, after=data.after, most=MOST_COUNTED))
+        async with here.counting.place():
+            return Envelope(await audiences.count(data.filter, after=data.after, most=MOST_COUNTED))
     return Envelope(await audiences.page(data.filter, after=data.after, most=MOST_LOOKED_AT))
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from uuid import UUID
 
 from carillon.clients.revocations import Revocations
+from carillon.kit.bulkhead import Bulkhead
 from carillon.kit.errors import Forbidden
 from carillon.kit.http.access import ApiRequest
 from carillon.kit.limits import Limits, enforced
@@ -39,6 +40,7 @@ class Resources:
     settings: UsersSettings
     stores: Stores
     look_ups: LookUps
+    counting: Bulkhead
     changes: Changes
     passwords: Argon2Passwords
     access_tokens: AccessTokens
