@@ -3,14 +3,10 @@ PORT ?= 8000
 HOST ?= 127.0.0.1
 PYTHON ?= python3
 MINUTES ?= 10
-COUNT ?= 10000
-BROKER ?= embedded
 # Most tests wait for a server or a process: three workers keep two cores busy. A file stays with one worker; in the order
 # of their names, since the files of few tests are the long ones and would come last.
 SPREAD ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 10
 SEEDS ?= 1..20
-COUNT ?= 1000
-BROKER ?= both
 VENV := .venv
 BIN := $(VENV)/bin
 
@@ -42,6 +38,11 @@ test: check ## every test but the slow ones, on real PostgreSQL, Redis and Rabbi
 
 test-all: check ## the slow tests too: deep fuzzing, more fault seeds, every command in the documents
 	$(BIN)/python -m pytest $(SPREAD)
+
+outage dead-letters: COUNT ?= 10000
+outage dead-letters: BROKER ?= embedded
+chaos: COUNT ?= 1000
+chaos: BROKER ?= both
 
 outage: $(VENV)/.development ## the mail provider is away while 10,000 wait (MINUTES=10, COUNT=10000, BROKER=embedded)
 	$(BIN)/python -m tests.chaos.provider_down --minutes $(MINUTES) --count $(COUNT) --broker $(BROKER)

@@ -6,12 +6,15 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Sequence
 
+from carillon.contracts.channels import CHANNELS, Channel
+from tests.chaos import mishaps
 from tests.chaos.judge import Harm
 from tests.chaos.schedule import Fault, victim_of
 from tests.chaos.world import SEND_SLOTS, World, now, signal_tree
 from tests.support.processes import end
 
 WORKERS = ("email_worker_1", "email_worker_2")
+PUSH_WORKERS = ("push_worker_1", "push_worker_2")
 GATEWAYS = ("gateway_1", "gateway_2")
 _LOOKING_SECONDS = 2.0
 _STALL_SECONDS = 1.0
@@ -33,24 +36,48 @@ async def strike_all(world: World, faults: Sequence[Fault], harms: list[Harm], *
             try:
                 await strike(world, fault)
             finally:
-                harms.append(Harm(fault.name, since, now() + _AFTERMATH_SECONDS, bound_of(fault)))
+                harms.append(harm_of(fault, since, now() + _AFTERMATH_SECONDS))
 
     async with asyncio.TaskGroup() as group:
         for fault in faults:
             group.create_task(one(fault))
 
 
-def bound_of(fault: Fault) -> int:
-    """How many mails may have been between the provider's yes and the note of it when this happened."""
-    if fault.target in {*WORKERS, "claim_holder"}:
-        return SEND_SLOTS
-    return len(WORKERS) * SEND_SLOTS if fault.target in {"postgres", "provider"} else 0
+def harm_of(fault: Fault, since: float, until: float) -> Harm:
+    """With how many messages may have been between the provider's yes and the note of it when this happened."""
+    clock = fault.deed in {"ahead", "behind"}
+    channels = channels_of(fault.target)
+    if fault.target in {*WORKERS, *PUSH_WORKERS, "claim_holder"}:
+        return Harm(fault.name, since, until, SEND_SLOTS, channels)
+    everybody = fault.target in {"postgres", "disk", "provider", "push_provider"}
+    return Harm(fault.name, since, until, len(channels) * 2 * SEND_SLOTS if everybody else 0, channels, clock=clock)
+
+
+def channels_of(target: str) -> tuple[Channel, ...]:
+    if target in {*PUSH_WORKERS, "push_provider"}:
+        return ("push",)
+    return ("email",) if target in {*WORKERS, "claim_holder", "provider", "worker_clock", "queues"} else CHANNELS
 
 
 async def strike(world: World, fault: Fault) -> None:
+    if fault.deed in {"ahead", "behind"}:
+        await mishaps.wrong_clock(world, fault)
+    elif fault.deed == "alarm":
+        await mishaps.memory_alarm(world, fault)
+    elif fault.deed == "full":
+        await mishaps.full_disk(world, fault)
+    elif fault.deed == "purge":
+        await mishaps.purge(world, fault, WORKERS)
+    elif fault.deed == "poison":
+        await mishaps.poison(world, fault)
+    else:
+        await _break(world, fault)
+
+
+async def _break(world: World, fault: Fault) -> None:
     if fault.deed in {"cut", "half_open", "latency"}:
         await _on_the_line(world, fault)
-    elif fault.target == "provider":
+    elif fault.target in {"provider", "push_provider"}:
         await _kill_provider(world, fault)
     elif fault.target in {"postgres", "rabbitmq", "redis"}:
         await _on_server(world, fault)
@@ -74,14 +101,14 @@ async def _on_the_line(world: World, fault: Fault) -> None:
 
 async def _kill_provider(world: World, fault: Fault) -> None:
     """In the middle of transactions. What it had taken is read between their end and its own: it keeps no record."""
-    link = world.links["provider"]
+    link, provider = world.links[fault.target], world.providers[fault.target]
     link.cut()
     try:
         await asyncio.sleep(0.2)
-        await world.collect()
-        await asyncio.to_thread(end, world.provider.process, sign=signal.SIGKILL)
+        await world.collect(fault.target)
+        await asyncio.to_thread(end, provider.process, sign=signal.SIGKILL)
         await asyncio.sleep(fault.seconds)
-        await asyncio.to_thread(world.provider.start)
+        await asyncio.to_thread(provider.start)
     finally:
         link.restore()
 
@@ -140,4 +167,6 @@ async def watch_machine(harms: list[Harm]) -> None:
         before = now()
         await asyncio.sleep(0.1)
         if now() - before > _STALL_SECONDS:
-            harms.append(Harm(f"the machine stood still at {before:.0f}", before, now(), len(WORKERS) * SEND_SLOTS))
+            harms.append(
+                Harm(f"the machine stood still at {before:.0f}", before, now(), len(CHANNELS) * 2 * SEND_SLOTS)
+            )

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
+from carillon.contracts.channels import CHANNELS, Channel
+
 Kind = Literal["good", "refused", "deferred", "opted_out", "cancelled", "scheduled", "expiring", "at_most_once"]
 """What is wanted of a notification: good recipients, 550 for ever, 451 now and then, who opted out, …"""
 
@@ -37,11 +39,12 @@ class Told:
     send_at: float | None = None
     expires_at: float | None = None
     cancelling: Answer | None = None
+    channel: Channel = "email"
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """One mail that the provider took, whatever the worker heard."""
+    """One mail or push that the provider took, whatever the worker heard."""
 
     notification_id: str
     at: float
@@ -49,12 +52,15 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Harm:
-    """A fault as it happened; `until` is when all was well again. `bound` is what was in flight at most."""
+    """A fault as it happened; `until` is when all was well again. `bound` is what was in flight at most, `channels` are
+    those that it concerns. `clock`: somebody's was wrong, and with it what they held for too early or too late."""
 
     name: str
     since: float
     until: float
     bound: int
+    channels: Sequence[Channel] = CHANNELS
+    clock: bool = False
 
 
 @dataclass
@@ -100,7 +106,10 @@ def judge(
             verdict.unanswered.append(f"{each.request_id} ({each.kind}) was never answered")
             continue
         verdict.accepted += 1
-        _judge_one(each, received.get(each.notification_id, []), statuses.get(each.notification_id), harms, verdict)
+        concerning = [harm for harm in harms if each.channel in harm.channels]
+        _judge_one(
+            each, received.get(each.notification_id, []), statuses.get(each.notification_id), concerning, verdict
+        )
     _judge_strangers(told, received, verdict)
     _judge_duplicates(told, received, harms, verdict)
     return verdict
@@ -122,15 +131,21 @@ def _judge_one(
         verdict.wrong.append(f"{name}: ended as {status}, received {len(received)} times")
     elif status != "delivered" and received and not _may_be_unknown(each, received, harms):
         verdict.wrong.append(f"{name}: ended as {status}, and the provider has it")
-    if each.send_at is not None and received and received[0] < each.send_at - _EARLY:
-        verdict.wrong.append(f"{name}: sent {each.send_at - received[0]:.2f} s before its time")
-    if each.expires_at is not None and received and received[-1] > each.expires_at + _BEFORE:
-        verdict.wrong.append(f"{name}: sent {received[-1] - each.expires_at:.2f} s after it expired")
+    if received and not any(harm.clock for at in received for harm in _causes(at, harms)):
+        _judge_times(each, received, verdict)
     if each.kind == "at_most_once" and status == "failed":
         verdict.unknown += 1
     elif "delivered" in _statuses_of(each) and status not in {"expired", "cancelled"}:
         verdict.deliverable += 1
         verdict.delivered += status == "delivered"
+
+
+def _judge_times(each: Told, received: Sequence[float], verdict: Verdict) -> None:
+    name = f"{each.notification_id} ({each.kind})"
+    if each.send_at is not None and received[0] < each.send_at - _EARLY:
+        verdict.wrong.append(f"{name}: sent {each.send_at - received[0]:.2f} s before its time")
+    if each.expires_at is not None and received[-1] > each.expires_at + _BEFORE:
+        verdict.wrong.append(f"{name}: sent {received[-1] - each.expires_at:.2f} s after it expired")
 
 
 def _statuses_of(each: Told) -> frozenset[str]:
@@ -155,17 +170,19 @@ def _judge_duplicates(
 ) -> None:
     """Each mail but the last had an outcome that was lost: by which fault, and no more than were in flight."""
     kinds = {each.notification_id: each.kind for each in told}
+    channels = {each.notification_id: each.channel for each in told}
     blamed: Counter[str] = Counter()
     bounds = {harm.name: harm.bound for harm in harms}
     for notification_id, moments in sorted(received.items(), key=lambda item: item[1][0]):
         if len(moments) > 1 and kinds.get(notification_id) == "at_most_once":
             verdict.wrong.append(f"{notification_id} (at_most_once): received {len(moments)} times")
+        concerning = [harm for harm in harms if channels.get(notification_id, "email") in harm.channels]
         for at in moments[:-1]:
-            causes = [harm.name for harm in _causes(at, harms) if blamed[harm.name] < harm.bound]
+            causes = [harm.name for harm in _causes(at, concerning) if blamed[harm.name] < harm.bound]
             if causes:
                 blamed[causes[0]] += 1
             else:
-                known = any(_causes(at, harms))
+                known = any(_causes(at, concerning))
                 why = "more than were in flight" if known else "no fault explains it"
                 verdict.unexplained.append(f"{notification_id}: received {len(moments)} times, {why}")
     verdict.explained = {name: count for name, count in blamed.items() if name in bounds}

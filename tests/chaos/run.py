@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tests.chaos.faults import strike_all, watch_machine
 from tests.chaos.judge import Harm, Verdict, judge
-from tests.chaos.schedule import DEEDS, Fault, schedule
+from tests.chaos.schedule import DEEDS, Fault, schedule, targets_of
 from tests.chaos.traffic import Caller, plan
-from tests.chaos.world import Servers, World, now, world
+from tests.chaos.world import SOON_MISSED, Servers, World, now, world
 from tests.support.client import connected
 
 A_SECOND = 25
@@ -38,17 +38,19 @@ class Outcome:
 
 
 def faults_of(trial: Trial, servers: Servers) -> list[Fault]:
-    targets = [name for name in trial.targets if name != "rabbitmq" or servers.rabbitmq]
+    targets = targets_of(trial.seed, trial.targets, on_rabbitmq=servers.rabbitmq is not None)
     faults = trial.faults if trial.faults is not None else max(4, int(trial.seconds / 3))
     return schedule(trial.seed, faults=faults, seconds=trial.seconds, targets=targets)
 
 
 async def run(trial: Trial, servers: Servers, folder: Path) -> Outcome:
     """Raises where the world cannot be made, or does not come back after a fault."""
-    async with world(servers, folder) as made, connected(made.platform) as client:
+    faults = faults_of(trial, servers)
+    settings = SOON_MISSED if any(fault.deed == "purge" for fault in faults) else {}
+    async with world(servers, folder, **settings) as made, connected(made.platform) as client:
         caller = Caller(made, client)
         await caller.prepare()
-        return await _through(trial, made, caller, faults_of(trial, servers))
+        return await _through(trial, made, caller, faults)
 
 
 async def _through(trial: Trial, made: World, caller: Caller, faults: list[Fault]) -> Outcome:
@@ -68,5 +70,5 @@ async def _through(trial: Trial, made: World, caller: Caller, faults: list[Fault
         with contextlib.suppress(asyncio.CancelledError):
             await watching
     verdict = judge(told, list(made.receipts.values()), statuses, harms)
-    verdict.wrong += caller.odd
+    verdict.wrong += caller.odd + made.odd
     return Outcome(verdict, harms, now() - began)

@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Deed = Literal["kill", "stop", "restart", "cut", "half_open", "latency"]
-"""kill -9, SIGSTOP, SIGTERM; connections reset and refused, open but dead, slow."""
+Deed = Literal[
+    "kill", "stop", "restart", "cut", "half_open", "latency", "ahead", "behind", "alarm", "full", "purge", "poison"
+]  # fmt: skip
+"""kill -9, SIGSTOP, SIGTERM; connections reset and refused, open but dead, slow; a clock an hour ahead or behind, the
+memory alarm, no room on the disk, a queue emptied by an operator, rubbish in a queue."""
 
 LONGER_THAN_LEASES: Final = (6.0, 8.0)
 _LASTS: Final[Mapping[Deed, tuple[float, float]]] = {
@@ -16,6 +19,12 @@ _LASTS: Final[Mapping[Deed, tuple[float, float]]] = {
     "cut": (0.2, 3.0),
     "half_open": (2.0, 6.0),
     "latency": (1.0, 4.0),
+    "ahead": (3.0, 6.0),
+    "behind": (3.0, 6.0),
+    "alarm": (2.0, 5.0),
+    "full": (1.0, 4.0),
+    "purge": (1.5, 2.5),
+    "poison": (0.0, 0.0),
 }
 _PROCESS: Final[tuple[Deed, ...]] = ("kill", "kill", "stop", "restart")
 _LINK: Final[tuple[Deed, ...]] = ("cut", "half_open", "latency")
@@ -34,8 +43,30 @@ DEEDS: Final[Mapping[str, Sequence[Deed]]] = {
     "rabbitmq": _BOTH,
     "redis": _BOTH,
     "provider": ("kill", "cut", "half_open", "latency"),
+    "push_worker_1": _PROCESS,
+    "push_worker_2": _PROCESS,
+    "push_provider": ("kill", "cut", "half_open", "latency"),
+    "gateway_clock": ("ahead", "behind"),
+    "worker_clock": ("ahead", "behind"),
+    "memory": ("alarm",),
+    "disk": ("full",),
+    "queues": ("purge",),
+    "lane": ("poison",),
 }
-"""`relay_owner` and `claim_holder` are whoever has rows or claims in hand at that moment."""
+"""`relay_owner` and `claim_holder` are whoever has rows or claims in hand at that moment; `memory` is RabbitMQ's,
+`disk` PostgreSQL's, `queues` are those of the e-mail workers. What is added comes at the end, as a target of its own: a
+seed that names its targets keeps its schedule."""
+
+FIRST_TARGETS: Final = tuple(DEEDS)[: [*DEEDS].index("push_worker_1")]
+"""For seeds of the time when there were no others."""
+ONLY_ON_RABBITMQ: Final = frozenset({"rabbitmq", "memory"})
+_VICTIMS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("gateway_1", "gateway_2", "relay_owner", "gateway_clock"), "gateway"),
+    **dict.fromkeys(("email_worker_1", "email_worker_2", "claim_holder", "worker_clock"), "email_worker"),
+    **dict.fromkeys(("queues", "lane"), "email_worker"),
+    "memory": "rabbitmq",
+    "disk": "postgres",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +102,12 @@ def schedule(seed: int, *, faults: int, seconds: float, targets: Sequence[str]) 
 
 
 def victim_of(target: str) -> str:
-    """Those who may be the same process have one turn."""
-    if target in {"gateway_1", "gateway_2", "relay_owner"}:
-        return "gateway"
-    return "email_worker" if target in {"email_worker_1", "email_worker_2", "claim_holder"} else target
+    """Those who may be the same process, or would spoil each other's fault, have one turn."""
+    return _VICTIMS.get(target, target)
+
+
+def targets_of(seed: int, targets: Sequence[str], *, on_rabbitmq: bool) -> list[str]:
+    """Whom a seed may harm. What an operator empties is found by its time, which a gateway with a wrong clock has put
+    elsewhere (it is found a day later): odd seeds have wrong clocks of gateways, even ones emptied queues."""
+    without = {"queues"} if seed % 2 else {"gateway_clock"}
+    return [target for target in targets if target not in without and (on_rabbitmq or target not in ONLY_ON_RABBITMQ)]

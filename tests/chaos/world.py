@@ -2,25 +2,24 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import asyncpg
 
 from tests.chaos.judge import Receipt
+from tests.chaos.providers import account_of, provider, taken
 from tests.support.platform import CARILLON, QUICK, Platform, clean_environment
 from tests.support.processes import end, free_port, spawn
 from tests.support.proxy import Proxy, proxy_to
 from tests.support.servers import PostgresServer, RabbitServer, RedisServer
-from tests.support.simulator import SIMULATE, Simulator
+from tests.support.simulator import Simulator
 
 BrokerKind = Literal["rabbitmq", "embedded"]
 SEND_SLOTS = 10
@@ -32,14 +31,10 @@ PROCESSES = {
     "gateway_2": "gateway",
     "email_worker_1": "email_worker",
     "email_worker_2": "email_worker",
+    "push_worker_1": "push_worker",
+    "push_worker_2": "push_worker",
 }
 SERVICES = ("users", "templates", "gateway", "email_worker", "push_worker")
-HARD, SOFT = "hard-*@example.com", "soft-*@example.com"
-RULES = (
-    {"do": "refuse", "code": 550, "text": "5.1.1 No such mailbox", "to": HARD},
-    {"do": "refuse", "code": 451, "text": "4.2.0 Try again later", "to": SOFT, "share": 0.4},
-    {"do": "delay", "seconds": 0.03},
-)
 SETTINGS = {
     **QUICK,
     "CARILLON_LEASE_SECONDS": str(LEASE_SECONDS),
@@ -50,6 +45,9 @@ SETTINGS = {
     "CARILLON_MAX_ATTEMPTS": "30",
     "CARILLON_BREAKER_SECONDS": "0.5",
 }
+SOON_MISSED = {"CARILLON_GATEWAY_RECONCILE_SECONDS": "1", "CARILLON_GATEWAY_OVERDUE_SECONDS": "8"}
+"""For worlds whose queues are emptied: what is missed there is queued anew within half a minute. Others keep the ten
+minutes, so that nothing else that is lost is mended before it is seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +61,36 @@ class Servers:
 
 @dataclass
 class World:
-    """`links` are the proxies by the name of what stands behind them."""
+    """`links` are the proxies by the name of what stands behind them; `odd` is what went wrong with a fault."""
 
     platform: Platform
     servers: Servers
-    provider: Simulator
+    providers: dict[str, Simulator]
     links: dict[str, Proxy]
     gateways: tuple[str, str]
     databases: dict[str, str]
     receipts: dict[str, Receipt] = field(default_factory=dict)
+    odd: list[str] = field(default_factory=list)
 
-    def spawn(self, name: str) -> None:
+    def spawn(self, name: str, **more: str) -> None:
         """Start a process (again) without waiting for it: its neighbours may be away."""
         command, environment = self.platform.environments[name]
-        self.platform.processes[name] = spawn(command, log=self.platform.log, env=environment)
+        self.platform.processes[name] = spawn(command, log=self.platform.log, env={**environment, **more})
 
     async def until_ready(self, name: str, *, within: float = 60) -> None:
         await asyncio.to_thread(self.platform.await_ready, name, within=within)
 
-    async def collect(self) -> None:
-        """Note what the provider has taken up to now: it forgets when it dies."""
-        page = 1
-        while entries := await asyncio.to_thread(self.provider.received, f"?limit=1000&page={page}"):
-            for entry in entries:
-                if entry["taken"]:
-                    named = str(entry["message_id"]).strip("<>").partition("@")[0]
-                    self.receipts[entry["id"]] = Receipt(named, _seconds(entry["received_at"]))
-            page += 1
+    @property
+    def broker_url(self) -> str:
+        """Past the proxy."""
+        return self.servers.rabbitmq.url if self.servers.rabbitmq else self.databases["broker"]
+
+    async def collect(self, *names: str) -> None:
+        """Note what the providers, or these of them, have taken up to now: they forget when they die."""
+        for name in names or self.providers:
+            self.receipts |= await asyncio.to_thread(
+                lambda source: dict(taken(source, {*self.receipts})), self.providers[name]
+            )
 
     async def ask(self, service: str, statement: str) -> Any:
         """One value of a service's database, past the proxy; None while it is away."""
@@ -120,13 +121,14 @@ def signal_tree(process: "subprocess.Popen[bytes] | None", sign: signal.Signals)
 
 
 @contextlib.asynccontextmanager
-async def world(servers: Servers, folder: Path) -> AsyncIterator[World]:
+async def world(servers: Servers, folder: Path, **settings: str) -> AsyncIterator[World]:
     """Everything runs and answers; all of it is gone afterwards."""
     async with contextlib.AsyncExitStack() as stack:
-        provider = _provider(folder)
-        stack.callback(lambda: end(provider.process, sign=signal.SIGKILL))
-        await asyncio.to_thread(provider.start)
-        made = await _wired(servers, provider, folder, stack)
+        providers = {"provider": provider("smtp", folder), "push_provider": provider("fcm", folder)}
+        for each in providers.values():
+            stack.callback(lambda one: end(one.process, sign=signal.SIGKILL), each)
+            await asyncio.to_thread(each.start)
+        made = await _wired(servers, providers, folder, settings, stack)
         stack.callback(_end_all, made)
         await asyncio.to_thread(
             subprocess.run,
@@ -142,23 +144,21 @@ async def world(servers: Servers, folder: Path) -> AsyncIterator[World]:
         yield made
 
 
-def _provider(folder: Path) -> Simulator:
-    rules = folder / "rules.jsonl"
-    rules.write_text("".join(json.dumps(rule) + "\n" for rule in RULES))
-    ports = ["--port", str(free_port()), "--control-port", str(free_port())]
-    return Simulator(
-        [*SIMULATE, "smtp", *ports, "--rules", str(rules), "--keep", "500000"], folder / "simulate-smtp.log"
-    )
-
-
-async def _wired(servers: Servers, provider: Simulator, folder: Path, stack: contextlib.AsyncExitStack) -> World:
+async def _wired(
+    servers: Servers,
+    providers: dict[str, Simulator],
+    folder: Path,
+    settings: dict[str, str],
+    stack: contextlib.AsyncExitStack,
+) -> World:
     addresses = {name: f"http://127.0.0.1:{free_port()}" for name in PROCESSES}
     behind = {
         "users": addresses["users"],
         "templates": addresses["templates"],
         "postgres": servers.postgres.dsn(),
         "redis": servers.redis.url,
-        "provider": f"smtp://127.0.0.1:{provider.port}",
+        "provider": f"smtp://127.0.0.1:{providers['provider'].port}",
+        "push_provider": f"http://127.0.0.1:{providers['push_provider'].port}",
         **({"rabbitmq": servers.rabbitmq.url} if servers.rabbitmq else {}),
     }
     links = {name: await stack.enter_async_context(proxy_to(url)) for name, url in behind.items()}
@@ -167,10 +167,11 @@ async def _wired(servers: Servers, provider: Simulator, folder: Path, stack: con
         folder / "data", addresses["gateway_1"], addresses["users"], addresses["templates"], folder / "apart.log"
     )
     shared = _environment(servers, links, databases, behind, platform.data_dir)
+    shared |= {"CARILLON_SERVICE_ACCOUNT_FILE": str(account_of(folder)), **settings}
     for name, service in PROCESSES.items():
         own = {f"CARILLON_{service.upper()}_PORT": addresses[name].rpartition(":")[2], "READY_URL": addresses[name]}
         platform.environments[name] = ([*CARILLON, "run", service], clean_environment(**shared, **own))
-    return World(platform, servers, provider, links, (addresses["gateway_1"], addresses["gateway_2"]), databases)
+    return World(platform, servers, providers, links, (addresses["gateway_1"], addresses["gateway_2"]), databases)
 
 
 def _environment(
@@ -183,6 +184,7 @@ def _environment(
         "CARILLON_BROKER_URL": broker,
         "CARILLON_REDIS_URL": links["redis"].in_front_of(behind["redis"]),
         "CARILLON_SMTP_URL": f"smtp://127.0.0.1:{links['provider'].port}?tls=none",
+        "CARILLON_FCM_URL": links["push_provider"].in_front_of(behind["push_provider"]),
         "CARILLON_USERS_URL": links["users"].in_front_of(behind["users"]),
         "CARILLON_TEMPLATES_URL": links["templates"].in_front_of(behind["templates"]),
         "CARILLON_PUBLIC_URL": behind["users"],
@@ -199,10 +201,6 @@ def _end_all(made: World) -> None:
     """Nobody waits for stragglers: what is to be seen has been seen."""
     for process in made.platform.processes.values():
         end(process, sign=signal.SIGKILL)
-
-
-def _seconds(moment: str) -> float:
-    return datetime.fromisoformat(moment).timestamp()
 
 
 def now() -> float:

@@ -4,6 +4,7 @@ Made by the embedded PostgreSQL's own parts, but without its supervisor: here te
 """
 
 import asyncio
+import contextlib
 import secrets
 import shutil
 import signal
@@ -57,6 +58,14 @@ class PostgresServer:
         )
         _run(self._until_ready())
 
+    def start_if_ended(self) -> None:
+        """Whether it has ended by itself or not, it runs afterwards."""
+        with contextlib.suppress(AssertionError):  # it was about to end
+            if self.pid is not None:
+                _run(self._until_ready())
+                return
+        self.start()
+
     def stop(self) -> None:
         end(self._process, sign=signal.SIGINT)
 
@@ -67,6 +76,11 @@ class PostgresServer:
     def restart(self) -> None:
         self.stop()
         self.start()
+
+    @property
+    def pid(self) -> int | None:
+        """The postmaster's, while it runs."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def dsn(self, database: str = "postgres", *, user: str | None = None, password: str | None = None) -> str:
         return f"postgresql://{user or self.user}:{password or self.password}@{HOST}:{self.port}/{database}"

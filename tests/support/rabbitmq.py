@@ -61,6 +61,14 @@ class RabbitServer:
         self.stop()
         self.start()
 
+    def control(self, *command: str) -> bool:
+        """What an operator types after `rabbitmqctl`; False where the node is away."""
+        script = self._installation.glob("usr/lib/rabbitmq/lib/rabbitmq_server-*/sbin/rabbitmqctl")
+        done = subprocess.run(
+            [str(script), *command], env=self._environment(), capture_output=True, timeout=60, check=False
+        )
+        return done.returncode == 0
+
     def close(self) -> None:
         self.kill()
         end(self._epmd, sign=signal.SIGKILL)

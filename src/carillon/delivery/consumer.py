@@ -50,7 +50,7 @@ class LaneConsumer:
     def _read(self, delivery: Delivery) -> Work | DeadLetter:
         try:
             request = self._decoder.decode(delivery.body)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             _log.error("message_undecodable", queue=self._queue, message_id=str(delivery.message_id))
             return DeadLetter("undecodable")
         if not 0 <= request.generation <= _LARGEST_GENERATION:

@@ -1,5 +1,7 @@
 """The judge finds each kind of wrong in histories that were made by hand."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.chaos.judge import Answer, Harm, Kind, Receipt, Told, Verdict, judge
@@ -127,3 +129,16 @@ def test_too_few_deliveries_fail_the_run() -> None:
     verdict = judge(several, receipts, {f"n{number}": "delivered" for number in range(99)} | {"n99": "failed"}, [])
     assert verdict.share == 0.99
     assert not verdict.passed
+
+
+def test_a_fault_of_one_channel_explains_no_duplicate_of_another() -> None:
+    of_pushes = Harm("kill push_worker_1 at 10.0 s", 110.0, 112.0, bound=2, channels=("push",))
+    assert one(told(), "delivered", 110.0, 120.0, harms=(of_pushes,)).unexplained
+    assert one(replace(told(), channel="push"), "delivered", 110.0, 120.0, harms=(of_pushes,)).passed
+
+
+@pytest.mark.parametrize("each", [told("scheduled", send_at=150.0), told("expiring", expires_at=90.0)])
+def test_only_a_wrong_clock_explains_what_goes_out_before_or_after_its_time(each: Told) -> None:
+    assert one(each, "delivered", 110.0, harms=(KILL,)).wrong
+    assert one(each, "delivered", 110.0, harms=(replace(QUIET, clock=True),)).passed
+    assert one(each, "delivered", 130.0, harms=(replace(QUIET, clock=True),)).wrong

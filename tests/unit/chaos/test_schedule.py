@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from tests.chaos.schedule import DEEDS, LONGER_THAN_LEASES, schedule, victim_of
+from tests.chaos.schedule import DEEDS, FIRST_TARGETS, LONGER_THAN_LEASES, schedule, targets_of, victim_of
 from tests.chaos.traffic import plan
 
 SEEDS = range(1, 21)
@@ -37,4 +37,30 @@ def test_traffic_follows_from_its_seed_and_has_every_kind(seed: int) -> None:
     wishes = plan(seed, count=150, seconds=6)
     assert wishes == plan(seed, count=150, seconds=6)
     assert len({wanted.kind for wanted in wishes}) == 8
+    assert {wanted.channel for wanted in wishes} == {"email", "push"}
     assert len(wishes) == 150
+
+
+def test_those_of_a_batch_are_asked_for_at_one_moment() -> None:
+    batches: dict[int, list[float]] = {}
+    for wanted in plan(1, count=150, seconds=6):
+        if wanted.batch is not None:
+            batches.setdefault(wanted.batch, []).append(wanted.at)
+    assert len(batches) == 6
+    assert all(len(moments) == 5 and len({*moments}) == 1 for moments in batches.values())
+
+
+def test_a_kept_seed_has_the_schedule_of_its_time() -> None:
+    names = [fault.name for fault in schedule(4, faults=4, seconds=12, targets=FIRST_TARGETS)]
+    assert names == [
+        "half_open provider at 0.6 s",
+        "kill postgres at 4.4 s",
+        "stop claim_holder at 8.2 s",
+        "kill rabbitmq at 11.2 s",
+    ]
+
+
+def test_no_seed_empties_queues_while_a_gateway_has_a_wrong_clock_and_rabbitmq_s_faults_are_its_own() -> None:
+    for seed in SEEDS:
+        assert len({"queues", "gateway_clock"} & {*targets_of(seed, list(DEEDS), on_rabbitmq=True)}) == 1
+    assert not {"rabbitmq", "memory"} & {*targets_of(1, list(DEEDS), on_rabbitmq=False)}

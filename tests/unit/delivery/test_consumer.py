@@ -35,9 +35,10 @@ async def handed(world: World, bodies: Sequence[bytes]) -> Handing:
 
 async def test_good_messages_are_delivered_around_those_that_cannot_be_read(world: World) -> None:
     good = [msgspec.json.encode(world.request()) for _ in range(2)]
-    broker = await handed(world, [good[0], b"{", b"\xff", b"[]", good[1]])
+    deep = b'{"variables":' * 5_000
+    broker = await handed(world, [good[0], b"{", b"\xff", b"[]", deep, b"", good[1]])
 
-    assert broker.outcomes == [Done(), *[DeadLetter("undecodable")] * 3, Done()]
+    assert broker.outcomes == [Done(), *[DeadLetter("undecodable")] * 5, Done()]
     assert broker.consumed == ("email.high.queue", 50, 4)
     assert len(world.provider.sent) == 2
 
