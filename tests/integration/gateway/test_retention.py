@@ -12,7 +12,7 @@ from carillon.contracts.retention import deliveries_kept_days
 from carillon.gateway.actions.retire import retire
 from carillon.gateway.domain import Month, month_named
 from carillon.gateway.store.partitions import Partitions
-from carillon.gateway.store.retirements import DROP_KEYS, Retirements
+from carillon.gateway.store.retirements import DROP_KEYS, REVIVED, Retirements
 from carillon.gateway.store.session import steady
 from carillon.kit.database import Database, open_database
 from carillon.kit.ids import uuid7
@@ -293,3 +293,17 @@ async def test_no_key_is_looked_for_by_reading_the_whole_table(house: House, our
     assert "Tid Scan on idempotency_keys" in plan
     assert "Seq Scan on idempotency_keys" not in plan
     assert "Index Cond: ((caller_id = " in plan
+
+
+async def test_what_was_replayed_lately_is_found_without_reading_the_months_dead_letters(
+    house: House, ours: Database
+) -> None:
+    now = datetime.now(UTC)
+    await house.sql.executemany(_LETTER, [(key, key, None) for key in keys_at(*[now] * 1_000)])
+    await house.sql.execute("ANALYZE gateway.dead_letters")
+
+    month = month_named(f"{now:%Y_%m}")
+    plan = "\n".join(row[0] for row in await ours.fetch(f"EXPLAIN {REVIVED}", month.first, month.end, now))
+
+    assert "dead_letters_replayed" in plan
+    assert "dead_letters_of_notification" not in plan

@@ -3,11 +3,16 @@
 import asyncio
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
+import pytest
+from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from carillon.kit.migrations import is_current, migrate
+from tests.support.waiting import eventually
 
 FIRST = """
 from alembic import op
@@ -20,6 +25,12 @@ from alembic import op
 revision, down_revision = "0002", "0001"
 def upgrade():
     op.execute("ALTER TABLE bells ADD COLUMN note text")
+"""
+INDEXED = """
+from carillon.kit.index_building import Index, build_indexes
+revision, down_revision = "0002", "0001"
+def upgrade():
+    build_indexes("tower", [Index("bells_by_weight", "bells", "(weight)")])
 """
 ENVIRONMENT = "from carillon.kit.migration_environment import run_environment\nrun_environment()\n"
 
@@ -77,3 +88,103 @@ async def test_a_schema_that_is_up_to_date_never_loads_alembic(database: str, tm
     ended = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", program], timeout=60)
 
     assert ended.returncode == 0
+
+
+async def test_an_index_is_built_while_others_write_and_nobody_waits_for_it(database: str, tmp_path: Path) -> None:
+    await migrate(database, "tower", history(tmp_path, FIRST))
+    folder = history(tmp_path, FIRST, INDEXED)
+    async with connected(database) as slow, connected(database) as other:
+        async with slow.transaction():
+            await slow.execute("INSERT INTO tower.bells VALUES (1)")
+            building = asyncio.create_task(migrate(database, "tower", folder))
+            await eventually(lambda: validity(other))
+            await other.execute("SET lock_timeout = '5s'")
+            await other.execute("INSERT INTO tower.bells VALUES (2)")
+            assert await validity(other) == [False], "it waits for who wrote before"
+        await building
+
+        assert await validity(other) == [True]
+        assert await other.fetchval("SELECT count(*) FROM tower.bells") == 2
+    assert await is_current(database, "tower", folder)
+
+
+async def test_an_index_that_a_crash_left_unfinished_is_built_anew(database: str, tmp_path: Path) -> None:
+    await migrate(database, "tower", history(tmp_path, FIRST))
+    folder = history(tmp_path, FIRST, INDEXED)
+    async with connected(database) as slow, connected(database) as other:
+        async with slow.transaction():
+            await slow.execute("INSERT INTO tower.bells VALUES (1)")
+            building = asyncio.create_task(migrate(database, "tower", folder))
+            await eventually(lambda: validity(other))
+            await other.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%'"
+            )
+            with pytest.raises(SQLAlchemyError):
+                await building
+        assert await validity(other) == [False]
+        assert not await is_current(database, "tower", folder)
+
+        await migrate(database, "tower", folder)
+
+        assert await validity(other) == [True]
+    assert await is_current(database, "tower", folder)
+
+
+async def test_processes_that_wait_for_their_turn_do_not_hinder_the_building_of_an_index(
+    database: str, tmp_path: Path
+) -> None:
+    folder = history(tmp_path, FIRST, INDEXED)
+
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(migrate(database, "tower", folder) for _ in range(3)))
+
+    async with connected(database) as connection:
+        assert await validity(connection) == [True]
+
+
+async def test_a_change_of_a_table_in_use_is_tried_again_and_makes_nobody_wait_meanwhile(
+    database: str, tmp_path: Path
+) -> None:
+    await migrate(database, "tower", history(tmp_path, FIRST))
+    folder = history(tmp_path, FIRST, SECOND)
+
+    async def waits() -> bool:
+        return bool(await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+
+    async with connected(database) as slow, connected(database) as other:
+        async with slow.transaction():
+            await slow.fetch("SELECT FROM tower.bells")
+            changing = asyncio.create_task(migrate(database, "tower", folder))
+            await eventually(waits)
+            await other.execute("SET lock_timeout = '5s'")
+            await other.execute("INSERT INTO tower.bells VALUES (1)")
+            assert not changing.done()
+        await changing
+
+    assert await columns(database) == ["note", "weight"]
+
+
+async def test_each_step_is_kept_although_a_later_one_fails(database: str, tmp_path: Path) -> None:
+    folder = history(tmp_path, FIRST, SECOND.replace("ADD COLUMN note text", "ADD COLUMN weight text"))
+
+    with pytest.raises(ProgrammingError, match="already exists"):
+        await migrate(database, "tower", folder)
+
+    assert await columns(database) == ["weight"]
+    await migrate(database, "tower", history(tmp_path, FIRST, SECOND))
+    assert await columns(database) == ["note", "weight"]
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
+    connection = await asyncpg.connect(dsn, timeout=10, command_timeout=20)
+    try:
+        yield connection
+    finally:
+        await connection.close(timeout=5)
+
+
+async def validity(connection: asyncpg.Connection) -> list[bool]:
+    """Of the index, if it is there."""
+    sql = "SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('tower.bells_by_weight')"
+    return [row[0] for row in await connection.fetch(sql)]

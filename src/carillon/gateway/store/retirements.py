@@ -36,12 +36,15 @@ SELECT (SELECT id FROM bite WHERE status = 'pending' ORDER BY id LIMIT 1) AS pen
     (SELECT id FROM bite ORDER BY id DESC LIMIT 1) AS last
 """
 
-# What ended can begin again only by a replay, which leaves its mark on the dead letter and a row in the outbox.
-_REVIVED = """
+# What ended can begin again only by a replay, which leaves its mark on the dead letter and a row in the outbox. Asked
+# while everybody waits for the tables: of the letters only those are read that were replayed in the last minutes.
+REVIVED = """
 SELECT EXISTS (SELECT FROM gateway.outbox WHERE notification_id >= $1 AND notification_id < $2)
     OR EXISTS (
-        SELECT FROM gateway.dead_letters
-        WHERE notification_id >= $1 AND notification_id < $2 AND replayed_at > $3::timestamptz - interval '5 minutes'
+        SELECT FROM (
+            SELECT notification_id FROM gateway.dead_letters
+            WHERE replayed_at > $3::timestamptz - interval '5 minutes' OFFSET 0
+        ) AS lately WHERE notification_id >= $1 AND notification_id < $2
     )
 """
 
@@ -179,7 +182,7 @@ class Retirements:
         for table in _TABLES:
             if await connection.fetchval(_STATE, f"{table}_{month.name}"):
                 await connection.execute(f"ALTER TABLE gateway.{table} DETACH PARTITION gateway.{table}_{month.name}")
-        if await connection.fetchval(_REVIVED, month.first, month.end, ended_at):
+        if await connection.fetchval(REVIVED, month.first, month.end, ended_at):
             raise _RevivedError
         return True
 

@@ -56,9 +56,6 @@ STATEMENTS = (
     """,
     "ALTER TABLE gateway.notifications ADD COLUMN broadcast_id uuid",
     """
-    CREATE INDEX notifications_of_broadcast ON gateway.notifications (broadcast_id, id) WHERE broadcast_id IS NOT NULL
-    """,
-    """
     CREATE FUNCTION gateway.note_broadcast_change() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
         INSERT INTO gateway.broadcast_changes (broadcast_id, was, becomes)

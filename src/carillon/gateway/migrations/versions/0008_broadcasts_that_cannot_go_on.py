@@ -11,7 +11,6 @@ STATEMENTS = (
         ADD COLUMN failed_tries integer NOT NULL DEFAULT 0,
         ALTER COLUMN total DROP NOT NULL
     """,
-    "CREATE INDEX broadcast_recipients_of_user ON gateway.broadcast_recipients (user_id)",
 )
 
 
