@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import time
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import uvloop
 
 from benchmarks import load
 from benchmarks.cpu import family_of, resident_mib, seconds_of
-from benchmarks.notifications import WARM_UP, await_sink, list_first, post_all, posts
+from benchmarks.notifications import WARM_UP, await_reports, await_sink, list_first, post_all, posts
 from benchmarks.platforms import platform, prepared
 from benchmarks.stages import SHARED, shares
 from tests.support.platform import Platform
@@ -46,10 +45,10 @@ def measure(kind: str, count: int) -> list[tuple[str, str]]:
 
 
 async def _measure(found: Platform, port: int, count: int) -> list[tuple[str, str]]:
-    code, people, admin = prepared(found, 200)
+    code, people, _ = prepared(found, 200)
     await post_all(found, posts(found, code, people, WARM_UP), connections=16)
     await await_sink(port, WARM_UP)
-    await _await_reports(found, admin)
+    await await_reports(found)
     requests = list_first(posts(found, code, people, count))
     await _looked_at(found)
     before, started = _beside(), time.perf_counter()
@@ -57,7 +56,7 @@ async def _measure(found: Platform, port: int, count: int) -> list[tuple[str, st
     result = await post_all(found, requests, connections=64)
     await await_sink(port, WARM_UP + count)
     seconds = time.perf_counter() - started
-    await _await_reports(found, admin)
+    await await_reports(found)
     looks = await _looked_at(found)
     spent = Spent(
         {
@@ -116,18 +115,3 @@ async def _looked_at(found: Platform) -> dict[str, dict[str, int]]:
         looks[name] = json.loads(file.read_text())
         file.unlink()
     return looks
-
-
-async def _await_reports(found: Platform, token: str) -> None:
-    """Until nothing is pending any more: what was delivered has been told."""
-    request = urllib.request.Request(
-        f"{found.gateway}/api/v1/notifications?status=pending&limit=1", headers={"Authorization": f"Bearer {token}"}
-    )
-
-    def pending() -> bool:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return bool(json.loads(answer.read())["data"])
-
-    async with asyncio.timeout(120):
-        while await asyncio.to_thread(pending):  # noqa: ASYNC110 - another process tells
-            await asyncio.sleep(0.1)

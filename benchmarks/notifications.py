@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import urllib.request
 from collections.abc import Iterator
 from uuid import uuid4
 
@@ -44,6 +45,22 @@ async def await_sink(port: int, count: int) -> None:
     async with asyncio.timeout(300):
         while await taken(port) < count:  # noqa: ASYNC110 - another process counts
             await asyncio.sleep(0.02)
+
+
+async def await_reports(found: Platform) -> None:
+    """Until nothing is pending any more: what was delivered has been told."""
+    request = urllib.request.Request(
+        f"{found.gateway}/api/v1/notifications?status=pending&limit=1",
+        headers={"Authorization": f"Bearer {found.credentials['application_token']}"},
+    )
+
+    def pending() -> bool:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return bool(json.loads(answer.read())["data"])
+
+    async with asyncio.timeout(120):
+        while await asyncio.to_thread(pending):  # noqa: ASYNC110 - another process tells
+            await asyncio.sleep(0.1)
 
 
 def measure_accepting(count: int) -> list[tuple[str, str]]:
