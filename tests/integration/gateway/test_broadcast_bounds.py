@@ -125,6 +125,33 @@ async def test_only_tries_that_fail_in_a_row_count_and_not_while_nobody_can_be_a
     assert await house.sql.fetchval("SELECT failed_tries FROM gateway.broadcasts") == 0
 
 
+@dataclass
+class Asked(FakeContacts):
+    """Notes behind whom it was asked to go on."""
+
+    behind: list[UUID | None] = field(default_factory=list)
+
+    async def audience(self, wanted: AudienceFilter, *, after: UUID | None, count_only: bool = False) -> AudiencePage:
+        if not count_only:
+            self.behind.append(after)
+        return await super().audience(wanted, after=after, count_only=count_only)
+
+
+async def test_resumed_it_asks_for_nobody_whom_it_has_met(around: Around, ours: Database, herald: str) -> None:
+    contacts = Asked()
+    around.contacts = contacts
+    people = sorted(crowd(around, 15, page=1))
+    async with open_house(around) as house:
+        key = await begun(house, herald)
+        await take_turn(terms_of(house, ours))
+        await house.call("POST", f"/broadcasts/{key}/pause", token=herald)
+        await house.call("POST", f"/broadcasts/{key}/resume", token=herald)
+        await take_turn(terms_of(house, ours))
+
+        assert contacts.behind == [None, *people[:14]]
+        assert sorted(await written_to(house, key)) == people
+
+
 async def test_whoever_is_erased_before_their_turn_is_not_written_to_and_no_list_names_them(
     house: House, ours: Database, herald: str
 ) -> None:
