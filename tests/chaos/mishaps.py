@@ -17,6 +17,7 @@ from carillon.kit.broker.port import BrokerError, Message
 from tests.chaos.schedule import Fault
 from tests.chaos.world import SETTINGS, World, now, tree_of
 from tests.support.clock import at_another_time
+from tests.support.disk import empty, fill
 from tests.support.processes import end
 
 EMAIL_QUEUES = tuple(queue_of("email", lane) for lane in LANES)
@@ -53,14 +54,21 @@ async def memory_alarm(world: World, fault: Fault) -> None:
 
 
 async def full_disk(world: World, fault: Fault) -> None:
-    """No file of PostgreSQL's may be written any further, which is how a full disk ends: that of the write-ahead log
-    takes the server down, and it cannot come back before there is room."""
+    """Where PostgreSQL has a disk of its own that is filled. Elsewhere no file of PostgreSQL's may be written any
+    further, which is how a full disk ends: that of the write-ahead log takes the server down, and it cannot come back
+    before there is room."""
     server = world.servers.postgres
-    await asyncio.to_thread(_let_grow, server.pid, _NO_ROOM)
+    if server.disk:
+        await asyncio.to_thread(fill, server.disk)
+    else:
+        await asyncio.to_thread(_let_grow, server.pid, _NO_ROOM)
     try:
         await asyncio.sleep(fault.seconds)
     finally:
-        await asyncio.to_thread(_let_grow, server.pid, "unlimited")
+        if server.disk:
+            empty(server.disk)
+        else:
+            await asyncio.to_thread(_let_grow, server.pid, "unlimited")
         await asyncio.to_thread(server.start_if_ended)
 
 

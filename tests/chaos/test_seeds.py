@@ -11,6 +11,7 @@ from tests.chaos.run import Trial, run
 from tests.chaos.schedule import FIRST_TARGETS
 from tests.chaos.world import Servers
 from tests.support import servers
+from tests.support.disk import small_disk
 
 SHORT = Trial(seed=2, count=120, faults=4, targets=("claim_holder", "gateway_1", "postgres", "provider"))
 MISHAPS = ("gateway_clock", "worker_clock", "memory", "disk", "queues", "lane")
@@ -75,6 +76,14 @@ async def test_what_befalls_without_a_kill_loses_nothing(
     await hold(
         Trial(seed, 200, faults=len(MISHAPS), targets=MISHAPS), broker, request.getfixturevalue(broker), tmp_path
     )
+
+
+@pytest.mark.slow
+async def test_a_disk_that_is_filled_loses_nothing(redis_server: servers.RedisServer, tmp_path: Path) -> None:
+    """On a small disk of its own; where none may be mounted, as in the seeds: by a limit on the files' sizes."""
+    with small_disk(mebibytes=300) as disk, servers.postgres_server(disk=disk) as postgres:
+        targets = ("disk", "gateway_1", "email_worker_1")
+        await hold(Trial(1, 200, faults=4, targets=targets), "embedded", Servers(postgres, redis_server), tmp_path)
 
 
 @pytest.mark.slow

@@ -38,7 +38,8 @@ class PostgresServer:
 
     user = SUPERUSER
 
-    def __init__(self, installation: Installation, socket_dir: Path) -> None:
+    def __init__(self, installation: Installation, socket_dir: Path, disk: Path | None = None) -> None:
+        self.disk = disk
         self.port = free_port()
         self.password = installation.folder.identity().superuser_password
         self._installation = installation
@@ -147,15 +148,17 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextmanager
-def postgres_server(*, settings: Mapping[str, str] = SETTINGS) -> Iterator[PostgresServer]:
-    """Run a PostgreSQL of our own, gone with its data afterwards."""
-    path = Path(tempfile.mkdtemp(prefix="carillon-postgres-"))
+def postgres_server(*, settings: Mapping[str, str] = SETTINGS, disk: Path | None = None) -> Iterator[PostgresServer]:
+    """Run a PostgreSQL of our own, on this file system if one is given; gone with its data afterwards."""
+    path = Path(tempfile.mkdtemp(prefix="carillon-postgres-", dir=disk))
+    if disk is not None:
+        path.chmod(0o755)  # whom root lends it to would have its data elsewhere
     try:
         with claimed(path) as folder:
             installation = install(folder, settings)
             _run(ensure_cluster(installation))
             with socket_folder(folder, installation.user) as socket_dir:
-                server = PostgresServer(installation, socket_dir)
+                server = PostgresServer(installation, socket_dir, disk)
                 try:
                     server.start()
                     yield server

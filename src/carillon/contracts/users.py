@@ -170,11 +170,14 @@ class AllTold(msgspec.Struct, frozen=True, kw_only=True):
 
 def event_of(body: bytes) -> UserChanged | CategoryChanged | AllTold:
     """What an event on `users.events` says; raises msgspec.DecodeError for what is none of them."""
-    with contextlib.suppress(msgspec.ValidationError):
-        return msgspec.json.decode(body, type=UserChanged)
-    with contextlib.suppress(msgspec.ValidationError):
-        return msgspec.json.decode(body, type=CategoryChanged)
-    return msgspec.json.decode(body, type=AllTold)
+    try:
+        with contextlib.suppress(msgspec.ValidationError):
+            return msgspec.json.decode(body, type=UserChanged)
+        with contextlib.suppress(msgspec.ValidationError):
+            return msgspec.json.decode(body, type=CategoryChanged)
+        return msgspec.json.decode(body, type=AllTold)
+    except RecursionError as error:
+        raise msgspec.DecodeError("it is nested too deeply") from error
 
 
 class UserErased(msgspec.Struct, frozen=True):

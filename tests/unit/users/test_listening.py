@@ -28,7 +28,10 @@ ADA = Person(
 )  # fmt: skip
 
 
-UNREADABLE = [b"garbage", b"{}", b'{"user_id": "nope", "version": 2}', b'{"category": 5}', b'{"all_told": false}']
+UNREADABLE = [
+    b"garbage", b"{}", b'{"user_id": "nope", "version": 2}', b'{"category": 5}', b'{"all_told": false}',
+    b'{"deep":' * 5_000,
+]  # fmt: skip
 
 
 async def nobody(_token: str) -> Caller:
