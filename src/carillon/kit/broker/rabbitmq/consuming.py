@@ -89,6 +89,7 @@ class Consumer:
                     await self._stop(channel, arrivals, hand)
                 raise
             finally:
+                hand.shut()
                 session_lost.cancel()
                 self._hand = None
 
@@ -120,6 +121,14 @@ class Arrivals(Contents):
         self._messages: deque[Arrived] = deque()
         self._changed = asyncio.Event()
         self._ended = False
+
+    def told(self, method: int, payload: bytes) -> bool:
+        """Heard here and not when the library has answered: a frame behind its answer would cost the connection."""
+        del payload
+        if method == frames.CHANNEL_CLOSE:
+            self._hand.shut()
+            self.end()
+        return False
 
     def complete(self, method: bytes, header: bytes, body: bytes) -> None:
         tag, redelivered = frames.delivered(method)

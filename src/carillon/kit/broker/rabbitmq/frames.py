@@ -21,6 +21,7 @@ HEARTBEAT: Final = b"\x08\x00\x00\x00\x00\x00\x00\xce"
 
 _BASIC: Final = 60
 PUBLISH, RETURN, DELIVER, ACK, NACK = (_BASIC << 16 | method for method in (40, 50, 60, 80, 120))
+CHANNEL_CLOSE: Final = 20 << 16 | 40
 _END: Final = bytes((END,))
 _MANDATORY, _REQUEUE = 1, 2
 _HEADERS, _DELIVERY_MODE, _MESSAGE_ID, _TIMESTAMP = 1 << 13, 1 << 12, 1 << 7, 1 << 6

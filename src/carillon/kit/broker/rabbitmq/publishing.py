@@ -93,6 +93,8 @@ class Publisher(Contents):
             _end(shipment)
 
     def told(self, method: int, payload: bytes) -> bool:
+        if method == frames.CHANNEL_CLOSE:  # the library answers it, and nothing may be written behind that
+            self.lost()
         if method not in (frames.ACK, frames.NACK):
             return False
         tag, multiple = frames.settled(payload)

@@ -36,6 +36,11 @@ class Hand:
         self._number = channel.number
         self._topology = topology
         self._tuning = tuning
+        self._shut = False
+
+    def shut(self) -> None:
+        """Write nothing more: the answer to the channel's closing is the last word on it, and the library's."""
+        self._shut = True
 
     async def work(self, messages: Sequence[wire.Arrived], handle: Handler) -> None:
         """Handle and settle; an abandoned batch goes back to the queue."""
@@ -113,4 +118,4 @@ class Hand:
             self._session.tap.write(b"".join(said))
 
     def _gone(self) -> bool:
-        return self._channel.is_closed or self._session.lost.is_set()
+        return self._shut or self._channel.is_closed or self._session.lost.is_set()
