@@ -299,8 +299,12 @@ async def test_a_caller_who_hangs_up_is_served_and_harms_nobody() -> None:
         assert found.rung == ["gone", "gone", "c"]
 
 
-@pytest.mark.parametrize("behind", [b"", post()[:20]], ids=["", "half a request behind it"])
-async def test_who_has_entered_is_answered_before_the_server_ends(behind: bytes) -> None:
+@pytest.mark.parametrize(
+    ("behind", "answers"),
+    [(b"", 1), (post()[:20], 1), (post()[:-4], 1), (post() + post()[:-4], 2), (post() + post()[:20], 2)],
+    ids=["", "half a head behind it", "half a body", "a request and half a body", "a request and half a head"],
+)
+async def test_who_has_entered_is_answered_before_the_server_ends(behind: bytes, answers: int) -> None:
     found = Belfry(slow=True)
     app, door = found.opened()
     ending = contextlib.AsyncExitStack()
@@ -313,10 +317,13 @@ async def test_who_has_entered_is_answered_before_the_server_ends(behind: bytes)
         await asyncio.sleep(0.1)  # the server has begun to end: a request without an answer holds it
         found.gate.set()
 
-        assert (await one.answer()).startswith(b"HTTP/1.1 202")
+        told = [await one.answer() for _ in range(answers)]
+        assert [answer[9:12] for answer in told] == [b"202"] * answers
+        assert [b"connection: close" in answer for answer in told] == [False] * (answers - 1) + [True]
         assert await one.reader.read() == b"", "and its connection is closed"
-        await closing
-        assert found.rung == ["c"]
+        async with asyncio.timeout(10):
+            await closing
+        assert found.rung == ["c"] * answers
 
 
 async def test_a_door_that_fails_leaves_the_ordinary_way() -> None:

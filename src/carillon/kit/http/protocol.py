@@ -42,6 +42,8 @@ class HeadersTooLarge(Problem):
     code, status = "headers_too_large", 431
 
 
+_END_OF_HEAD = b"\r\n\r\n"
+_LAST = b"\r\nconnection: close" + _END_OF_HEAD
 _LINES = {400: b"400 Bad Request", 408: b"408 Request Timeout", 431: b"431 Request Header Fields Too Large"}
 
 
@@ -70,6 +72,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self._doors = doors
         self._entering: Enter | None = None
         self._held: list[bytes] = []
+        self._before: RequestResponseCycle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._gathered = Gathered(transport, self.loop)
@@ -99,6 +102,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         self._in_head = False
         self._answered, self._entering = self._take_shortcut(), self._door()
         if not self._answered and self._entering is None:
+            self._before = self.cycle
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -120,11 +124,17 @@ class EnvelopeProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def shutdown(self) -> None:
-        """A request that is not whole yet was not accepted: its sender is told by the closed connection."""
-        if self._timer is not None and not (self._in_head and self._owes()):
-            self.transport.close()
-        else:
+        """A request that is not whole yet was not accepted: its sender is told by the closed connection, once those
+        before it are answered.
+        """
+        if self._timer is None or (self._in_head and self._owes()):
             super().shutdown()
+        elif self.pipeline and self._before is not None and not self._in_head:
+            self._rest()
+            self.pipeline.popleft()  # the last that came: the one that is not whole
+            self._before.keep_alive = False
+        else:
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         del msg  # the parser's words; the client needs ours
@@ -207,7 +217,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         try:
             answer = await coming
             owed.response_complete = True
-            self._gathered.write(answer)
+            self._gathered.write(answer if owed.keep_alive else answer.replace(_END_OF_HEAD, _LAST, 1))
         finally:
             if not (owed.response_complete and owed.keep_alive):
                 self.transport.close()
