@@ -15,7 +15,7 @@ from carillon.contracts.messages import CORRELATION_HEADER
 from carillon.gateway.actions.ports import OutboxStore, Publisher
 from carillon.gateway.actions.room import Room, no_bound
 from carillon.gateway.domain import Due
-from carillon.gateway.turns import more_waits
+from carillon.gateway.turns import HIGH, by_lanes, more_waits
 from carillon.kit.broker.batches import BackOff
 from carillon.kit.broker.port import BrokerUnavailable, Message, PublishFailed
 from carillon.kit.errors import Unavailable
@@ -88,6 +88,21 @@ async def relay_once(terms: Relaying) -> Relayed:
     due, more = await _claim(terms)
     if not due:
         return Relayed(0, 0)
+    published, trouble = await _hand_over(terms, due)
+    return Relayed(len(due), published, trouble, more)
+
+
+async def relay_high(terms: Relaying) -> None:
+    """The high lane alone, as far as its queues have room. Raises Unavailable, as above."""
+    turns = [turn for turn in terms.room.turns(terms.size) if turn.lane == HIGH]
+    due = await terms.outbox.take_turns(turns, terms.size, lease_seconds=terms.lease_seconds) if turns else ()
+    if due:
+        terms.room.served(turns, due)
+        await _hand_over(terms, due)
+
+
+async def _hand_over(terms: Relaying, due: Sequence[Due]) -> tuple[int, str | None]:
+    """How many of these the broker has confirmed, and the trouble. Raises Unavailable."""
     terms.room.took(due)
     at = datetime.now(UTC)
     failed, trouble, doubtful = await _publish(terms.broker, due)
@@ -101,7 +116,7 @@ async def relay_once(terms: Relaying) -> Relayed:
         rest = _REST_OF_FAILED if doubtful else 0.0
         terms.owed.append(partial(terms.outbox.give_back, unsent, rest_seconds=rest, maybe_sent=doubtful))
     await _tell(terms)
-    return Relayed(len(due), len(sent), trouble, more)
+    return len(sent), trouble
 
 
 async def _claim(terms: Relaying) -> tuple[Sequence[Due], bool]:
@@ -134,15 +149,27 @@ async def _tell(terms: Relaying) -> None:
 
 async def _round(terms: Relaying) -> Relayed:
     try:
-        return await relay_once(terms)
+        return await (_beside_the_high_lane(terms) if terms.room.crowded else relay_once(terms))
     except Unavailable as error:  # a claim whose answer was lost comes back when its lease ends
         return Relayed(0, 0, error.message)
+
+
+async def _beside_the_high_lane(terms: Relaying) -> Relayed:
+    """A round of a backlog takes its time, and what is urgent does not wait for its end."""
+    round_in_hand = asyncio.create_task(relay_once(terms))
+    try:
+        while not (await asyncio.wait([round_in_hand], timeout=_SHORTEST_REST))[0]:
+            with contextlib.suppress(Unavailable):  # the round meets that too, and says so
+                await relay_high(terms)
+        return round_in_hand.result()
+    finally:
+        round_in_hand.cancel()
 
 
 async def _publish(broker: Publisher, due: Sequence[Due]) -> tuple[set[Any], str | None, bool]:
     """The ids that are not known to be with the broker, the trouble, and whether it may have them after all."""
     try:
-        await broker.publish([_message(d) for d in due])
+        await broker.publish([_message(d) for d in by_lanes(due)])
     except PublishFailed as error:
         return {m.message_id for m in error.failed}, error.reason, True
     except BrokerUnavailable as error:
