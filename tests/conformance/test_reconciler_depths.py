@@ -25,7 +25,7 @@ async def test_a_message_that_waits_is_not_taken_for_lost_and_one_that_was_purge
     later = asked_at + timedelta(hours=2)
     silent = watched(quiet_since=asked_at + timedelta(hours=1), created_at=asked_at)
     async with ground.open() as broker:
-        before = passing({}, await depths(broker, ground), asked_at)
+        before = passing({}, await depths(broker, ground), asked_at, {})
         await broker.publish([Message(ground.work, b"{}")])
 
         async def waits() -> bool:
@@ -37,7 +37,7 @@ async def test_a_message_that_waits_is_not_taken_for_lost_and_one_that_was_purge
             name: QueueDepth(d.ready, d.in_flight, d.delayed, d.oldest_age_seconds and 7200.0)
             for name, d in (await depths(broker, ground)).items()
         }
-        meanwhile = passing(before, behind, later)
+        meanwhile = passing(before, behind, later, {})
         assert isinstance(judge(silent, later, meanwhile, BOUNDS), WaitsOn)
 
         purged = Inbox()
@@ -48,5 +48,25 @@ async def test_a_message_that_waits_is_not_taken_for_lost_and_one_that_was_purge
             return not (await depths(broker, ground))["email.queue"].ready
 
         await eventually(empty)
-        at_last = passing(meanwhile, await depths(broker, ground), later)
+        at_last = passing(meanwhile, await depths(broker, ground), later, {})
         assert isinstance(judge(silent, later, at_last, BOUNDS), QueuedAnew)
+
+
+async def test_where_a_lane_is_never_empty_its_age_tells_or_what_has_arrived_of_it(ground: Ground) -> None:
+    asked_at = datetime.now(UTC)
+    silent = watched(quiet_since=asked_at - timedelta(hours=1), created_at=asked_at - timedelta(hours=2))
+    async with ground.open() as broker:
+        await broker.publish([Message(ground.work, b"{}")])
+
+        async def waits() -> bool:
+            return bool((await depths(broker, ground))["email.queue"].ready)
+
+        await eventually(waits)
+        now = await depths(broker, ground)
+        behind = {"email.queue": silent.created_at}  # what arrived last had been put there before the silent one
+        unknown = now["email.queue"].oldest_age_seconds is None
+        before = judge(silent, asked_at, passing({}, now, asked_at, behind), BOUNDS)
+        assert isinstance(before, WaitsOn if unknown else QueuedAnew)
+
+        arrived = {"email.queue": asked_at - timedelta(minutes=10)}
+        assert isinstance(judge(silent, asked_at, passing({}, now, asked_at, arrived), BOUNDS), QueuedAnew)

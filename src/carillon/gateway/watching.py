@@ -12,7 +12,7 @@ from carillon.contracts.messages import DeliveryReported, Step
 from carillon.contracts.statuses import Status
 from carillon.kit.broker.port import QueueDepth
 
-_LANES = tuple(queue_of(channel, lane) for channel in CHANNELS for lane in LANES)
+QUEUES = (*(queue_of(channel, lane) for channel in CHANNELS for lane in LANES), STATUS_QUEUE, FAILED_QUEUE)
 _NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 _MOST_DOUBLINGS = 20
 _LONGEST_WAIT = 90 * 86_400.0
@@ -137,15 +137,18 @@ def _would_be_known(one: Watched, by: datetime, passed: Mapping[str, datetime]) 
 
 
 def passing(
-    before: Mapping[str, datetime], depths: Mapping[str, QueueDepth], asked_at: datetime
+    before: Mapping[str, datetime],
+    depths: Mapping[str, QueueDepth],
+    asked_at: datetime,
+    arrived: Mapping[str, datetime],
 ) -> Mapping[str, datetime]:
     """Until when everything that was put into each queue has left it.
 
     An empty queue holds nothing; the oldest that waits tells of one that is not. Where the broker does not know its
-    age, what was known before stands: such a queue has to be seen empty once.
+    age, what was known before stands, or what has `arrived` of it since.
     """
     known = dict(before)
-    for queue in (*_LANES, STATUS_QUEUE, FAILED_QUEUE):
+    for queue in QUEUES:
         depth = depths.get(queue)
         if depth is None:
             continue
@@ -153,6 +156,8 @@ def passing(
             known[queue] = asked_at
         elif depth.oldest_age_seconds is not None:
             known[queue] = asked_at - timedelta(seconds=depth.oldest_age_seconds)
+        elif queue in arrived:
+            known[queue] = max(arrived[queue], known.get(queue, _NEVER))
     return known
 
 

@@ -1,6 +1,7 @@
 """Holes made by hand, and that they are repaired once; and all that looks like a hole and is none."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -12,8 +13,10 @@ from carillon.contracts.statuses import rank_of_retry
 from carillon.gateway.actions.reconcile import reconcile
 from carillon.gateway.store.erasures import Erasures
 from carillon.gateway.store.session import steady
-from carillon.kit.broker.port import Message
+from carillon.gateway.watching import QUEUES
+from carillon.kit.broker.port import Message, QueueDepth
 from carillon.kit.database import open_database
+from carillon.kit.ids import born_at
 from tests.integration.gateway.deaths import dead, kept, message, replay
 from tests.integration.gateway.holes import found, lose, outbox, pass_time, reconciler, rounds, steps, watch
 from tests.integration.gateway.house import House
@@ -113,6 +116,47 @@ async def test_what_lies_in_a_lane_that_is_long_behind_is_not_overdue(house: Hou
 
     assert await outbox(house) == {}
     assert [step["kind"] for step in await steps(house, key)] == ["accepted", "queued"]
+
+
+class Ageless:
+    """A broker whose queues are never empty, and which does not know how old their messages are."""
+
+    async def depths(self) -> Mapping[str, QueueDepth]:
+        return dict.fromkeys(QUEUES, QueueDepth(5, 0, None, None))
+
+
+async def test_on_a_platform_that_never_rests_what_has_arrived_since_shows_what_is_lost(house: House) -> None:
+    letter, lost, other_lane = await dead(house), await house.accepted(), await house.accepted(priority=9)
+    await lose(house, lost, other_lane)
+    async with reconciler(house, Ageless()) as reconciling:
+        await rounds(house, reconciling, 4)
+        assert await outbox(house) == {}, "nobody can tell: its lane may be behind"
+
+        arrived = await house.accepted()
+        await lose(house, arrived)
+        await recorded(house, delivered(arrived))
+        await house.sql.execute("UPDATE gateway.watched_notifications SET quiet_since = now() - interval '1 day'")
+        await reconciling.store.pass_over("first", datetime.now(UTC) + timedelta(seconds=5), limit=10)
+        await house.sql.execute("UPDATE gateway.dead_letters SET notification_id = $1", arrived)
+        await pass_time(house, 120)
+        await reconcile(reconciling)
+
+    assert await outbox(house) == {lost: 1}
+    assert (await found(house, letter))["status"] == "failed"
+
+
+async def test_what_has_arrived_moves_a_lanes_mark_forward_and_never_back(house: House) -> None:
+    early, late = await house.accepted(), await house.accepted()
+    soon = datetime.now(UTC) + timedelta(seconds=5)
+    async with reconciler(house) as reconciling:
+        store = reconciling.store
+        await recorded(house, delivered(late))
+        await store.pass_over("first", soon, limit=10)
+        await recorded(house, delivered(early))
+        await store.pass_over("second", soon, limit=1)
+
+        assert await store.passed_on(soon) == {"email.queue": born_at(late), STATUS_QUEUE: born_at(late)}
+        assert await store.passed_on(born_at(late)) == {}, "no key of a time to come is believed"
 
 
 async def test_a_wait_that_is_told_again_and_again_is_news_although_it_changes_nothing_else(house: House) -> None:

@@ -5,11 +5,13 @@ from uuid import UUID
 
 import asyncpg
 
+from carillon.contracts.channels import FAILED_QUEUE, STATUS_QUEUE
 from carillon.gateway.actions.reconcile import reconcile
 from carillon.gateway.domain import key_from
 from carillon.gateway.store import watched
 from carillon.gateway.store.session import STEADY, steady
 from carillon.gateway.store.watched import WatchedNotifications
+from carillon.gateway.watching import QUEUES
 from carillon.kit.database import open_database
 from tests.integration.gateway.holes import outbox, pass_time, reconciler
 from tests.integration.gateway.house import House
@@ -50,10 +52,10 @@ async def test_everything_is_read_once_and_only_what_has_not_ended_is_remembered
         await reconcile(reconciling)
         assert await house.count("watched_notifications") == _MANY // 1000
         marks = {row["name"]: row["up_to"] for row in await house.sql.fetch("SELECT * FROM gateway.watch_marks")}
-        assert marks == {
-            "first": await house.sql.fetchval("SELECT id FROM gateway.notifications ORDER BY id DESC LIMIT 1"),
-            "second": UUID(int=0),
-        }
+        newest = await house.sql.fetch("SELECT id FROM gateway.notifications ORDER BY id DESC LIMIT 2")
+        last, last_delivered = (row[0] for row in newest)
+        read = {"first": last, "second": UUID(int=0)}
+        assert marks == read | dict.fromkeys(("email.queue", STATUS_QUEUE), last_delivered)
         soon = await reconciling.store.now() + timedelta(minutes=1)
         assert await reconciling.store.pass_over("first", soon, limit=10) == 0, "there is nothing that is new"
 
@@ -68,6 +70,21 @@ async def test_a_bite_costs_the_pages_of_its_rows_however_many_lie_before_and_be
     assert STEADY["enable_seqscan"] == "off"
     assert "Seq Scan" not in plan, plan
     assert pages < 60, plan
+
+
+async def test_what_has_arrived_of_the_dead_letters_is_one_row_of_an_index(house: House) -> None:
+    await house.sql.execute(
+        "INSERT INTO gateway.dead_letters (id, fingerprint, message_id, notification_id, queue, cause, reason,"
+        " attempts, died_at, reported)"
+        " SELECT k, k, k, CASE WHEN i % 3 > 0 THEN k END, 'email.queue', 'x', 'x', 1, now(), true"
+        " FROM (SELECT i, md5(i::text)::uuid AS k FROM generate_series(1, 3000) AS i) AS g"
+    )
+
+    pages, plan = await buffers(house, watched._PASSED_ON, QUEUES, FAILED_QUEUE, UUID(int=2**127))
+
+    assert "Backward using dead_letters_of_notification" in plan
+    assert "Seq Scan on dead_letters" not in plan
+    assert pages < 20, plan
 
 
 async def test_looking_costs_only_those_whose_time_has_come(house: House) -> None:

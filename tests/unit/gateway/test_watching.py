@@ -125,15 +125,21 @@ def test_a_queue_has_passed_on_what_came_before_its_oldest_and_an_empty_one_ever
         "email.high.queue": QueueDepth(7, 0, 0, 90.0),
         "push.queue": QueueDepth(7, 0, None, None),
         "push.bulk.queue": QueueDepth(7, 0, None, None),
+        "push.high.queue": QueueDepth(7, 0, None, None),
+        FAILED_QUEUE: QueueDepth(7, 0, None, None),
     }
+    before = {"push.queue": ago(400), STATUS_QUEUE: ago(20), FAILED_QUEUE: ago(50)}
+    arrived = {"push.high.queue": ago(60), FAILED_QUEUE: ago(70), "email.high.queue": ago(1), "email.queue": ago(80)}
 
-    known = passing({"push.queue": ago(400), STATUS_QUEUE: ago(20)}, depths, NOW)
+    known = passing(before, depths, NOW, arrived)
 
     assert known == {
         "email.queue": NOW,
         "email.high.queue": ago(90),
         "push.queue": ago(400),  # its broker knows no ages: when it was last seen empty stands
+        "push.high.queue": ago(60),  # nor of this one: what has arrived of it tells
         STATUS_QUEUE: ago(20),
+        FAILED_QUEUE: ago(50),  # later than what has arrived of it
     }
 
 

@@ -29,6 +29,10 @@ class WatchStore(Protocol):
         """Read on from the mark, watch what has not ended; answers how many were read."""
         ...
 
+    async def passed_on(self, now: datetime) -> Mapping[str, datetime]:
+        """Of each queue, a moment before which everything that was put there has left it, as what has arrived shows."""
+        ...
+
     async def look(
         self, limit: int, decide: Callable[[Watched, datetime], Verdict]
     ) -> Sequence[tuple[Watched, Verdict]]:
@@ -69,7 +73,8 @@ async def keep_reconciled(reconciling: Reconciling) -> None:
 async def reconcile(reconciling: Reconciling) -> None:
     """One round. Raises Unavailable and BrokerError; what was committed before stays."""
     now = await reconciling.store.now()
-    reconciling.passed = passing(reconciling.passed, await reconciling.queues.depths(), now)
+    depths, arrived = await reconciling.queues.depths(), await reconciling.store.passed_on(now)
+    reconciling.passed = passing(reconciling.passed, depths, now, arrived)
     await _pass_over(reconciling, now)
     more = True
     while more:

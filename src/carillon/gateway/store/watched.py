@@ -5,25 +5,53 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from carillon.contracts.channels import FAILED_QUEUE, STATUS_QUEUE, lane_of, queue_of
 from carillon.contracts.messages import Step
 from carillon.contracts.statuses import RANK_EXPIRED, RANK_FAILED
 from carillon.gateway.dead_letters import renewed
 from carillon.gateway.domain import key_from
-from carillon.gateway.watching import NO_NEWS, GivenUp, QueuedAnew, Verdict, WaitsOn, Watched, given_up, requeued
+from carillon.gateway.watching import (
+    NO_NEWS,
+    QUEUES,
+    GivenUp,
+    QueuedAnew,
+    Verdict,
+    WaitsOn,
+    Watched,
+    given_up,
+    requeued,
+)
 from carillon.kit.database import Connection, Database
+from carillon.kit.ids import born_at
 
 # No index knows who is pending: a column that every report changes has none. Keys are times, so everything of a while
 # ago is read once, in the order in which it lies, and only what has not ended is remembered. Of several replicas one
 # reads on, the others find the mark taken.
 _MARK = "SELECT up_to FROM gateway.watch_marks WHERE name = $1 FOR UPDATE SKIP LOCKED"
 _BITE = """
-SELECT n.id, n.status = 'pending' AS pending FROM gateway.notifications n
+SELECT n.id, n.channel, n.priority, n.status FROM gateway.notifications n
 WHERE n.id > $1 AND n.id < $2 ORDER BY n.id LIMIT $3
 """
 _WATCH = """
 INSERT INTO gateway.watched_notifications (notification_id) SELECT unnest($1::uuid[]) ON CONFLICT DO NOTHING
 """
 _MOVE = "UPDATE gateway.watch_marks SET up_to = $2 WHERE name = $1"
+
+# What was delivered was handed out before, and was put into its lane after it was accepted: whatever was put there
+# before it was accepted has been handed out. Its report was put among the reports after that too, and has been
+# recorded. So with a letter that was kept and the dead letters. These are marks as well, by the names of the queues.
+_PASSED = """
+INSERT INTO gateway.watch_marks AS m (name, up_to)
+SELECT * FROM unnest($1::text[], $2::uuid[]) AS g (name, up_to) ORDER BY g.name
+ON CONFLICT (name) DO UPDATE SET up_to = excluded.up_to WHERE m.up_to < excluded.up_to
+"""
+_PASSED_ON = """
+SELECT m.name, m.up_to FROM gateway.watch_marks m WHERE m.name = ANY($1::text[]) AND m.up_to < $3
+UNION ALL (
+    SELECT $2, d.notification_id FROM gateway.dead_letters d
+    WHERE d.notification_id < $3 ORDER BY d.notification_id DESC LIMIT 1
+)
+"""
 
 _TAKE = """
 SELECT w.notification_id FROM gateway.watched_notifications w
@@ -119,9 +147,15 @@ class WatchedNotifications:
                 return 0
             rows = await connection.fetch(_BITE, up_to, key_from(until), limit)
             if rows:
-                await connection.execute(_WATCH, [row["id"] for row in rows if row["pending"]])
+                await connection.execute(_WATCH, [row["id"] for row in rows if row["status"] == "pending"])
+                await _note_passed(connection, rows)
                 await connection.execute(_MOVE, mark, rows[-1]["id"])
             return len(rows)
+
+    async def passed_on(self, now: datetime) -> Mapping[str, datetime]:
+        """Of each queue, a moment before which everything that was put there has left it, as what has arrived shows."""
+        rows = await self._database.fetch(_PASSED_ON, QUEUES, FAILED_QUEUE, key_from(now))
+        return {row["name"]: born_at(row["up_to"]) for row in rows}
 
     async def look(
         self, limit: int, decide: Callable[[Watched, datetime], Verdict]
@@ -137,6 +171,14 @@ class WatchedNotifications:
             judged = [(one, decide(one, now)) for one in map(_watched, rows)]
             await _do(connection, judged, now)
         return judged
+
+
+async def _note_passed(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The rows are in the order of their keys: the last of each lane stands."""
+    arrived = {queue_of(r["channel"], lane_of(r["priority"])): r["id"] for r in rows if r["status"] == "delivered"}
+    if arrived:
+        arrived[STATUS_QUEUE] = max(arrived.values())
+        await connection.execute(_PASSED, *zip(*arrived.items(), strict=True))
 
 
 def _watched(row: Mapping[str, Any]) -> Watched:
