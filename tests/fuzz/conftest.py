@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fuzz.asking import Asker
 from tests.support.client import connected
 from tests.support.platform import QUICK, Platform, all_in_one
 
@@ -39,6 +40,18 @@ async def administrator(platform: Platform) -> str:
 @pytest.fixture(scope="module")
 def callers(platform: Platform) -> Mapping[str, str]:
     return callers_of(platform)
+
+
+async def asker_of(platform: Platform) -> Asker:
+    """The administrator, signed in, beside a user who may be changed, suspended and erased."""
+    async with connected(platform) as client:
+        stand_in = await client.register("Stand-in")
+        return Asker(client.admin, platform.credentials["admin_user_id"], stand_in["user_id"])
+
+
+@pytest.fixture
+def asker(platform: Platform) -> Asker:
+    return asyncio.run(asker_of(platform))
 
 
 @pytest.fixture

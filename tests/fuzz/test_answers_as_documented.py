@@ -9,12 +9,12 @@ import pytest
 
 from tests.fakes.fcm import fake_fcm
 from tests.fakes.smtp import fake_smtp
-from tests.fuzz.asking import ALIASES, NAMING, ask
-from tests.fuzz.conftest import WITHOUT_LIMITS, callers_of
+from tests.fuzz.asking import ALIASES, NAMING, Asker, ask, ask_as
+from tests.fuzz.conftest import WITHOUT_LIMITS, asker_of
 from tests.support.platform import Platform, all_in_one, five_processes, towards
 from tests.support.servers import PostgresServer, RabbitServer
 
-EVERYBODY = ["administrator", "application", "email_worker", "gateway", "nobody"]
+OTHERS = ["application", "email_worker", "gateway", "nobody"]
 FOR_SERVICES = {
     "gateway": ["POST /api/v1/auth/introspect", "POST /api/v1/users/contacts"],
     "email_worker": [
@@ -29,26 +29,24 @@ ONE_A_MINUTE = {
     "CARILLON_REGISTRATIONS_PER_MINUTE": "1",
     "CARILLON_LOGINS_PER_MINUTE": "1",
 }
-DEEP = {"administrator": ("examples,coverage,fuzzing,stateful", 150)}
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_every_bound_of_every_operation_is_kept(platform: Platform, callers: Mapping[str, str], folder: Path) -> None:
+def test_every_bound_of_every_operation_is_kept(platform: Platform, asker: Asker, folder: Path) -> None:
     """Just inside and outside of each constraint; those of a person's name take half a minute: only in the deep run."""
-    ask(platform.gateway, folder, token=callers["administrator"], phases="coverage", without=[*ALIASES, *NAMING])
+    without = [*ALIASES, *NAMING]
+    ask_as(asker, platform.gateway, folder, users=platform.users, phases="coverage", without=without)
 
 
-@pytest.mark.timeout(240)
-def test_an_administrator_asks_at_random_and_in_a_row(
-    platform: Platform, callers: Mapping[str, str], folder: Path
-) -> None:
+@pytest.mark.timeout(400)
+def test_an_administrator_asks_at_random_and_in_a_row(platform: Platform, asker: Asker, folder: Path) -> None:
     phases = "examples,fuzzing,stateful"
-    ask(platform.gateway, folder, token=callers["administrator"], phases=phases, examples=10, without=ALIASES)
+    ask_as(asker, platform.gateway, folder, users=platform.users, phases=phases, examples=10, without=ALIASES)
 
 
 @pytest.mark.timeout(240)
-@pytest.mark.parametrize("caller", EVERYBODY[1:])
+@pytest.mark.parametrize("caller", OTHERS)
 def test_others_ask_at_random(platform: Platform, callers: Mapping[str, str], folder: Path, caller: str) -> None:
     only = FOR_SERVICES.get(caller, ())
     examples = 20 if only else 2
@@ -59,11 +57,16 @@ def test_others_ask_at_random(platform: Platform, callers: Mapping[str, str], fo
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("caller", EVERYBODY)
-def test_questions_for_minutes(platform: Platform, callers: Mapping[str, str], folder: Path, caller: str) -> None:
-    """Every operation and every phase for one of them; the others differ in what they may do, not in what is read."""
-    phases, seconds = DEEP.get(caller, ("fuzzing,stateful", 40))
-    ask(platform.gateway, folder, token=callers[caller], phases=phases, examples=300, seconds=seconds)
+def test_an_administrator_asks_for_minutes(platform: Platform, asker: Asker, folder: Path) -> None:
+    ask_as(asker, platform.gateway, folder, users=platform.users, examples=300, seconds=150)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("caller", OTHERS)
+def test_others_ask_for_a_while(platform: Platform, callers: Mapping[str, str], folder: Path, caller: str) -> None:
+    """They differ from an administrator in what they may do, not in what is read."""
+    ask(platform.gateway, folder, token=callers[caller], phases="fuzzing,stateful", examples=300, seconds=40)
 
 
 @pytest.mark.timeout(240)
@@ -92,6 +95,7 @@ def test_each_service_apart_answers_its_own_document(
             folder, {**towards(smtp, fcm, folder), **WITHOUT_LIMITS}, postgres_server, rabbitmq_server
         ) as apart,
     ):
-        token = callers_of(apart)["administrator"]
+        asker = asyncio.run(asker_of(apart))
         for _, environment in apart.environments.values():
-            ask(environment["READY_URL"], folder, token=token, phases="examples,fuzzing", examples=10)
+            phases = "examples,fuzzing"
+            ask_as(asker, environment["READY_URL"], folder, users=apart.users, phases=phases, examples=10)
