@@ -117,7 +117,8 @@ async def test_an_index_that_a_crash_left_unfinished_is_built_anew(database: str
             building = asyncio.create_task(migrate(database, "tower", folder))
             await eventually(lambda: validity(other))
             await other.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CREATE INDEX CONCURRENTLY%'"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND query LIKE 'CREATE INDEX CONCURRENTLY%'"
             )
             with pytest.raises(SQLAlchemyError):
                 await building
