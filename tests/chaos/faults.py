@@ -10,18 +10,20 @@ from carillon.contracts.channels import CHANNELS, Channel
 from tests.chaos import mishaps
 from tests.chaos.judge import Harm
 from tests.chaos.schedule import Fault, victim_of
-from tests.chaos.world import SEND_SLOTS, World, now, signal_tree
+from tests.chaos.world import PROCESSES, SEND_SLOTS, World, now, signal_tree
 from tests.support.processes import end
 
 WORKERS = ("email_worker_1", "email_worker_2")
 PUSH_WORKERS = ("push_worker_1", "push_worker_2")
 GATEWAYS = ("gateway_1", "gateway_2")
+STALLED = "the machine stood still"
 _LOOKING_SECONDS = 2.0
 _STALL_SECONDS = 1.0
 _AFTERMATH_SECONDS = 1.0
 
 _HOLDER = """SELECT split_part(owner, ':', 2)::int FROM email_worker.deliveries
 WHERE state = 'claimed' AND lease_until > clock_timestamp() LIMIT 1"""
+_IN_HAND = "SELECT count(*) FROM {schema}.deliveries WHERE state = 'claimed' AND split_part(owner, ':', 2)::int = {pid}"
 _LEASED = "SELECT 1 FROM gateway.outbox WHERE lease_until > now() LIMIT 1"
 
 
@@ -36,21 +38,23 @@ async def strike_all(world: World, faults: Sequence[Fault], harms: list[Harm], *
             try:
                 await strike(world, fault)
             finally:
-                harms.append(harm_of(fault, since, now() + _AFTERMATH_SECONDS))
+                harms.append(harm_of(fault, since, now() + _AFTERMATH_SECONDS, world.in_hand.get(fault.name, 0)))
 
     async with asyncio.TaskGroup() as group:
         for fault in faults:
             group.create_task(one(fault))
 
 
-def harm_of(fault: Fault, since: float, until: float) -> Harm:
-    """With how many messages may have been between the provider's yes and the note of it when this happened."""
+def harm_of(fault: Fault, since: float, until: float, in_hand: int = 0) -> Harm:
+    """With how many messages may have been between the provider's yes and the note of it when this happened: those
+    being sent, and those whose outcome was on its way into the table, so that they were claimed (`in_hand`)."""
     clock = fault.deed in {"ahead", "behind"}
     channels = channels_of(fault.target)
     if fault.target in {*WORKERS, *PUSH_WORKERS, "claim_holder"}:
-        return Harm(fault.name, since, until, SEND_SLOTS, channels)
+        return Harm(fault.name, since, until, max(SEND_SLOTS, in_hand), channels)
     everybody = fault.target in {"postgres", "disk", "provider", "push_provider"}
-    return Harm(fault.name, since, until, len(channels) * 2 * SEND_SLOTS if everybody else 0, channels, clock=clock)
+    bound = max(len(channels) * 2 * SEND_SLOTS, in_hand) if everybody else 0
+    return Harm(fault.name, since, until, bound, channels, clock=clock)
 
 
 def channels_of(target: str) -> tuple[Channel, ...]:
@@ -65,6 +69,7 @@ async def strike(world: World, fault: Fault) -> None:
     elif fault.deed == "alarm":
         await mishaps.memory_alarm(world, fault)
     elif fault.deed == "full":
+        await _count_in_hand(world, fault, (*WORKERS, *PUSH_WORKERS))
         await mishaps.full_disk(world, fault)
     elif fault.deed == "purge":
         await mishaps.purge(world, fault, WORKERS)
@@ -115,6 +120,8 @@ async def _kill_provider(world: World, fault: Fault) -> None:
 
 async def _on_server(world: World, fault: Fault) -> None:
     server = getattr(world.servers, fault.target)
+    if fault.target == "postgres":
+        await _count_in_hand(world, fault, (*WORKERS, *PUSH_WORKERS))
     if fault.deed == "stop":
         await _stopped([server._process], fault.seconds)
         return
@@ -126,14 +133,27 @@ async def _on_server(world: World, fault: Fault) -> None:
 async def _on_processes(world: World, names: Sequence[str], fault: Fault) -> None:
     processes = [world.platform.processes[name] for name in names]
     if fault.deed == "stop":
+        counting = asyncio.create_task(_count_in_hand(world, fault, names))
         await _stopped(processes, fault.seconds)
+        await counting
         return
     sign = signal.SIGKILL if fault.deed == "kill" else signal.SIGTERM
     await asyncio.gather(*(asyncio.to_thread(end, process, sign=sign, within=40) for process in processes))
+    await _count_in_hand(world, fault, names)
     await asyncio.sleep(fault.seconds)
     for name in names:
         world.spawn(name)
     await asyncio.gather(*(world.until_ready(name, within=90) for name in names))
+
+
+async def _count_in_hand(world: World, fault: Fault, names: Sequence[str]) -> None:
+    """Before it strikes everybody, or once it has struck one."""
+    found = 0
+    for name in {*names} & {*WORKERS, *PUSH_WORKERS}:
+        schema = PROCESSES[name]
+        pid = world.platform.processes[name].pid
+        found += await world.ask(schema, _IN_HAND.format(schema=schema, pid=pid)) or 0
+    world.in_hand[fault.name] = found
 
 
 async def _stopped(processes: Sequence["subprocess.Popen[bytes] | None"], seconds: float) -> None:
@@ -167,6 +187,4 @@ async def watch_machine(harms: list[Harm]) -> None:
         before = now()
         await asyncio.sleep(0.1)
         if now() - before > _STALL_SECONDS:
-            harms.append(
-                Harm(f"the machine stood still at {before:.0f}", before, now(), len(CHANNELS) * 2 * SEND_SLOTS)
-            )
+            harms.append(Harm(f"{STALLED} at {before:.0f}", before, now(), len(CHANNELS) * 2 * SEND_SLOTS))

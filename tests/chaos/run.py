@@ -5,7 +5,7 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.faults import strike_all, watch_machine
+from tests.chaos.faults import STALLED, strike_all, watch_machine
 from tests.chaos.judge import Harm, Verdict, judge
 from tests.chaos.schedule import DEEDS, Fault, schedule, targets_of
 from tests.chaos.traffic import Caller, plan
@@ -69,6 +69,7 @@ async def _through(trial: Trial, made: World, caller: Caller, faults: list[Fault
         watching.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watching
+    harms.sort(key=lambda harm: harm.name.startswith(STALLED))  # what was done is blamed before what befell
     verdict = judge(told, list(made.receipts.values()), statuses, harms)
     verdict.wrong += caller.odd + made.odd
     return Outcome(verdict, harms, now() - began)

@@ -61,7 +61,8 @@ class Servers:
 
 @dataclass
 class World:
-    """`links` are the proxies by the name of what stands behind them; `odd` is what went wrong with a fault."""
+    """`links` are the proxies by the name of what stands behind them; `odd` is what went wrong with a fault.
+    `in_hand`: how many messages were claimed, and their outcome not yet written, when a fault began, by its name."""
 
     platform: Platform
     servers: Servers
@@ -71,6 +72,7 @@ class World:
     databases: dict[str, str]
     receipts: dict[str, Receipt] = field(default_factory=dict)
     odd: list[str] = field(default_factory=list)
+    in_hand: dict[str, int] = field(default_factory=dict)
 
     def spawn(self, name: str, **more: str) -> None:
         """Start a process (again) without waiting for it: its neighbours may be away."""
