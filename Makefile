@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-all chaos check fmt outage dead-letters mutations docs-reference bench lock clean
+.PHONY: help up demo test test-all bytecode chaos check fmt outage dead-letters mutations docs-reference bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,16 +33,19 @@ fmt: $(VENV)/.development ## format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: check ## every test but the slow ones, on real PostgreSQL, Redis and RabbitMQ
+test: check bytecode ## every test but the slow ones, on real PostgreSQL, Redis and RabbitMQ
 	$(BIN)/python -m pytest $(SPREAD) -m "not slow"
 
-test-all: check ## the slow tests too: deep fuzzing, more fault seeds, every command in the documents
+test-all: check bytecode ## the slow tests too: deep fuzzing, more fault seeds, every command in the documents
 	$(BIN)/python -m pytest $(SPREAD)
 
 outage dead-letters: COUNT ?= 10000
 outage dead-letters: BROKER ?= embedded
 chaos: COUNT ?= 1000
 chaos: BROKER ?= both
+
+bytecode: $(VENV)/.development
+	@$(BIN)/python -m compileall -q src  # tests start hundreds of processes: none of them has to compile anew
 
 outage: $(VENV)/.development ## the mail provider is away while 10,000 wait (MINUTES=10, COUNT=10000, BROKER=embedded)
 	$(BIN)/python -m tests.chaos.provider_down --minutes $(MINUTES) --count $(COUNT) --broker $(BROKER)
@@ -82,5 +85,5 @@ $(VENV)/.runtime: $(VENV)/.uv requirements/runtime.txt pyproject.toml
 	@touch $@
 
 $(VENV)/.development: $(VENV)/.runtime requirements/development.txt
-	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/development.txt
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements/development.txt
 	@touch $@

@@ -54,11 +54,13 @@ class Platform:
         found: dict[str, str] = json.loads((self.data_dir / "credentials.json").read_text())
         return found
 
-    def start(self, name: str, *, within: float = 60) -> None:
-        """Start a process (again) and wait until it is ready."""
-        command, environment = self.environments[name]
-        self.processes[name] = spawn(command, log=self.log, env=environment)
-        self.await_ready(name, within=within)
+    def start(self, *names: str, within: float = 60) -> None:
+        """Start processes (again), at once, and wait until each is ready."""
+        for name in names:
+            command, environment = self.environments[name]
+            self.processes[name] = spawn(command, log=self.log, env=environment)
+        for name in names:
+            self.await_ready(name, within=within)
 
     def await_ready(self, name: str, *, within: float) -> None:
         url = getattr(self, name, None) or self.environments[name][1]["READY_URL"]
@@ -132,8 +134,7 @@ def five_processes(
         own = {f"CARILLON_{name.upper()}_PORT": url.rpartition(":")[2], "READY_URL": url}
         platform.environments[name] = ([*command, "run", name], clean_environment(**shared, **own))
     try:
-        for name in SERVICES:
-            platform.start(name)
+        platform.start(*SERVICES)
         yield platform
     finally:
         platform.stop()
