@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from zlib import crc32
 
 import pytest
 
@@ -114,8 +115,8 @@ async def test_fuzzing_finds_no_500_and_no_undocumented_answer(house: House) -> 
 
     def lead_to_it(case: Case) -> None:
         """Half of the ids are ones that exist."""
-        if "notification_id" in case.path_parameters and hash(str(case.path_parameters)) % 2:
+        if "notification_id" in case.path_parameters and crc32(str(case.path_parameters).encode()) % 2:
             case.path_parameters["notification_id"] = key
 
     address = f"{house.url}/openapi.json"
-    await asyncio.to_thread(fuzz, address, token=everything, examples=25, prepare=lead_to_it)
+    await asyncio.to_thread(fuzz, address, token=everything, examples=12, prepare=lead_to_it)
