@@ -60,7 +60,6 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True):
     metadata: str | None
     body_hash: bytes
     correlation_id: str
-    created_at: datetime
     queue: str
     message: bytes
     send_at: datetime | None = None
@@ -146,7 +145,6 @@ def acceptance_of(
         metadata=metadata,
         body_hash=body_hash(asked, variables, schedule),
         correlation_id=correlation_id,
-        created_at=now,
         queue=queue_of(asked.notification_type, lane_of(priority)),
         message=_encode(
             DeliveryRequested(

@@ -13,7 +13,7 @@ from carillon.contracts.notifications import NotificationRequested
 from carillon.gateway.domain import Acceptance, acceptance_of
 from carillon.gateway.store.acceptances import Acceptances
 from carillon.kit.database import open_database
-from carillon.kit.ids import uuid7
+from carillon.kit.ids import born_at, uuid7
 
 LATER = datetime(2130, 1, 31, 18, tzinfo=UTC)
 PLAIN: dict[str, Any] = {"variables": {"name": "Ada", "link": "https://example.com/x"}, "template_code": "welcome"}
@@ -48,7 +48,7 @@ def assert_kept(row: asyncpg.Record, given: Acceptance) -> None:
     for name in Acceptance.__struct_fields__:
         if name in row:
             assert row[name] == getattr(given, name), name
-    assert row["updated_at"] == given.created_at
+    assert row["created_at"] == row["updated_at"] == born_at(given.notification_id)
     assert (row["body"], row["owner"], row["followed"]) == (given.message, given.caller_id, given.correlation_id)
     assert given.send_at in {None, row["available_at"]}
 

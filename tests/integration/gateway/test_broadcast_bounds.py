@@ -19,7 +19,7 @@ from carillon.gateway.store.erasures import Erasures
 from carillon.gateway.store.session import steady
 from carillon.kit.database import Connection, Database, open_database
 from carillon.kit.errors import Unavailable
-from carillon.kit.http.client import ServiceUnavailable
+from carillon.kit.http.client import ServiceRefused, ServiceUnavailable
 from carillon.kit.ids import uuid7
 from tests.integration.gateway.crowds import HERALD, begun, call_to, crowd, terms_of, until, written_to
 from tests.integration.gateway.house import Around, House, open_house
@@ -163,8 +163,12 @@ async def test_whoever_is_erased_before_their_turn_is_not_written_to_and_no_list
     await house.call("POST", f"/broadcasts/{cancelled}/cancel", token=herald)
 
     await Erasures(ours).scrub(ada, bite=500)
+    again = await house.call(
+        "POST", f"/broadcasts/{keys[0]}/recipients", token=herald, json={"user_ids": [str(ada), str(rest[0])]}
+    )
 
     named = "SELECT count(*) FROM gateway.broadcast_recipients WHERE user_id = $1"
+    assert again.status == 200
     assert (await house.sql.fetchval(named, ada), await house.sql.fetchval(named, rest[0])) == (0, 3)
     async with house.loop("broadcasts"):
         for key in keys:
@@ -334,3 +338,19 @@ async def test_while_nobody_can_count_a_broadcast_begins_and_its_total_is_known_
     assert preview.status == 503
     assert (midway["status"], midway["total"]) == ("running", None)
     assert (await until(house, herald, key, status="finished"))["total"] == 12
+
+
+class Refusing(FakeContacts):
+    """They tell that the gateway may not ask."""
+
+    async def audience(self, wanted: AudienceFilter, *, after: UUID | None, count_only: bool = False) -> AudiencePage:
+        raise ServiceRefused(403, "forbidden", "not yours")
+
+
+async def test_where_counting_is_refused_no_broadcast_begins(around: Around, herald: str) -> None:
+    around.contacts = Refusing()
+    async with open_house(around) as house:
+        refused = await house.call("POST", "/broadcasts", token=herald, json=call_to())
+
+        assert (refused.status, refused.body["error"]) == (503, "unavailable")
+        assert await house.sql.fetchval("SELECT count(*) FROM gateway.broadcasts") == 0

@@ -97,13 +97,16 @@ async def _add(draft: Draft, studio: Studio) -> bool:
 
 
 async def _total(draft: Draft, studio: Studio) -> int | None:
-    """None where they cannot be counted now: it is known once they have been met."""
+    """None where they cannot be counted now: it is known once they have been met. A refusal is told: it would meet
+    each of its pages as well."""
     filtered = draft.body.audience.filter
     if filtered is None:
         return len(draft.user_ids)
     try:
         return await _counted(filtered, studio, seconds=_COUNTING_SECONDS_BEFORE)
     except Unavailable as error:
+        if isinstance(error.__cause__, ServiceRefused):
+            raise
         _log.warning("broadcast_not_counted", broadcast_id=str(draft.id), reason=error.message)
         return None
 

@@ -30,7 +30,9 @@ ORDER BY id DESC LIMIT $2 OFFSET $3
 _HOW_MANY = "SELECT count(*) FROM gateway.broadcasts WHERE ($1::uuid IS NULL OR caller_id = $1)"
 _GIVE = """
 WITH given AS (
-    INSERT INTO gateway.broadcast_recipients (broadcast_id, user_id) SELECT $1, unnest($2::uuid[])
+    INSERT INTO gateway.broadcast_recipients (broadcast_id, user_id)
+    SELECT $1, g.user_id FROM unnest($2::uuid[]) AS g (user_id)
+    WHERE NOT EXISTS (SELECT FROM gateway.erased_users e WHERE e.user_id = g.user_id)
     ON CONFLICT DO NOTHING RETURNING user_id
 )
 UPDATE gateway.broadcasts SET total = total + (SELECT count(*) FROM given), updated_at = now() WHERE id = $1
@@ -134,7 +136,7 @@ class Broadcasts:
                 draft.correlation_id, status, reason, 0 if draft.user_ids else total,
             )  # fmt: skip
             if added is not None and draft.user_ids:
-                await connection.execute(_GIVE, draft.id, list(draft.user_ids))
+                await self._list(connection, draft.id, draft.user_ids)
         return added is not None
 
     async def of_request(self, caller_id: UUID, request_id: str) -> Kept | None:
@@ -154,8 +156,13 @@ class Broadcasts:
         async with self._database.transaction() as connection:
             if not await connection.fetchval(_UNTOUCHED, broadcast_id, owner):
                 return False
-            await connection.execute(_GIVE, broadcast_id, sorted(set(user_ids)))
+            await self._list(connection, broadcast_id, sorted(set(user_ids)))
             return True
+
+    async def _list(self, connection: Connection, broadcast_id: UUID, user_ids: Sequence[UUID]) -> None:
+        """Whoever is erased is listed no more, and whoever erases waits for those who list."""
+        await connection.execute("SELECT pg_advisory_xact_lock_shared($1)", TOMBSTONES)
+        await connection.execute(_GIVE, broadcast_id, list(user_ids))
 
     async def turn(
         self, broadcast_id: UUID, to: BroadcastStatus, *, out_of: Sequence[str], reason: str | None, owner: UUID | None
