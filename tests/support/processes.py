@@ -1,19 +1,24 @@
 """Own child processes: they die with the test run, also when it is killed, and are ended by pid, never by name."""
 
 import ctypes
+import fcntl
 import functools
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from carillon.kit.embedded_postgres.ports import free_port
+from carillon.kit.embedded_postgres import ports
 
 __all__ = ["dies_with_parent", "end", "free_port", "spawn"]
 
 PR_SET_PDEATHSIG = 1
+_PORTS = Path(tempfile.gettempdir()) / f"carillon-test-ports-{os.getuid()}"
+_TRIES = 200
+_reserved: list[int] = []
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -32,6 +37,23 @@ def dies_with_parent(*, uid: int = 0, gid: int = 0, sign: signal.Signals = signa
             os._exit(1)
 
     return prepare
+
+
+def free_port() -> int:
+    """Choose a port that nobody listens on, and that no other test run has been given: between the choice and the first
+    connection seconds may pass, and a server that is killed comes back to its own. Ours until this process ends."""
+    _PORTS.mkdir(exist_ok=True)
+    for _ in range(_TRIES):
+        port = ports.free_port()
+        reservation = os.open(_PORTS / str(port), os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(reservation, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(reservation)
+        else:
+            _reserved.append(reservation)
+            return port
+    raise AssertionError(f"of {_TRIES} ports every one is taken")
 
 
 def spawn(
