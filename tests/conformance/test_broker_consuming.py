@@ -17,13 +17,18 @@ from tests.support.waiting import eventually
 async def test_batches_are_bounded_in_size_and_in_number(ground: Ground) -> None:
     running = most = 0
     sizes: list[int] = []
+    full = asyncio.Event()
 
     async def handle(batch: Sequence[Delivery]) -> Sequence[Outcome]:
         nonlocal running, most
         running += 1
         most = max(most, running)
         sizes.append(len(batch))
-        await asyncio.sleep(0.01)
+        if running == 3:
+            full.set()
+        async with asyncio.timeout(20):
+            await full.wait()
+        await asyncio.sleep(0.01)  # in which a fourth would come
         running -= 1
         return [Done() for _ in batch]
 
