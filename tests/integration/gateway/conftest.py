@@ -4,6 +4,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from carillon.gateway.store.session import steady
+from carillon.kit.database import Database, open_database
+from tests.integration.gateway.crowds import HERALD
 from tests.integration.gateway.house import Around, House, migrated, open_house
 from tests.support.servers import PostgresServer
 
@@ -32,3 +35,16 @@ def around(database: str) -> Around:
 async def house(around: Around) -> AsyncIterator[House]:
     async with open_house(around) as house:
         yield house
+
+
+@pytest.fixture
+def herald(around: Around) -> str:
+    """A token that may begin broadcasts."""
+    return around.callers.token(*HERALD)
+
+
+@pytest.fixture
+async def ours(around: Around) -> AsyncIterator[Database]:
+    """A connection as the gateway's own."""
+    async with open_database(steady(around.dsn), name="ours") as ours:
+        yield ours

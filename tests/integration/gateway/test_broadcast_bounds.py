@@ -1,7 +1,7 @@
 """Broadcasts that could go wrong for ever: large messages, tries that fail, who was erased, and much that has ended."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -16,12 +16,11 @@ from carillon.gateway.broadcasts import Kept, request_to
 from carillon.gateway.domain import Acceptance, acceptance_of
 from carillon.gateway.store.broadcasts import PENDING, Broadcasts
 from carillon.gateway.store.erasures import Erasures
-from carillon.gateway.store.session import steady
-from carillon.kit.database import Connection, Database, open_database
+from carillon.kit.database import Connection, Database
 from carillon.kit.errors import Unavailable
 from carillon.kit.http.client import ServiceRefused, ServiceUnavailable
 from carillon.kit.ids import uuid7
-from tests.integration.gateway.crowds import HERALD, begun, call_to, crowd, terms_of, until, written_to
+from tests.integration.gateway.crowds import begun, call_to, crowd, terms_of, until, written_to
 from tests.integration.gateway.house import Around, House, open_house
 from tests.support.waiting import eventually
 from tests.unit.gateway.neighbours import FakeContacts
@@ -34,17 +33,6 @@ END $$;
 CREATE TRIGGER refuse BEFORE INSERT ON gateway.outbox FOR EACH ROW EXECUTE FUNCTION public.refuse()
 """
 LARGE = {"name": "Friend", "link": "https://example.com/news", "text": "x" * 120_000}
-
-
-@pytest.fixture
-def herald(around: Around) -> str:
-    return around.callers.token(*HERALD)
-
-
-@pytest.fixture
-async def ours(around: Around) -> AsyncIterator[Database]:
-    async with open_database(steady(around.dsn), name="ours") as ours:
-        yield ours
 
 
 class Weighed(Broadcasts):

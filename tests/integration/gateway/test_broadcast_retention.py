@@ -1,33 +1,18 @@
 """Broadcasts that have ended leave once they are old and none of their notifications is kept; what has not, stays."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
-
-import pytest
 
 from carillon.gateway.actions.enqueue import take_turn
 from carillon.gateway.actions.retire import retire
 from carillon.gateway.store.retirements import Retirements
-from carillon.gateway.store.session import steady
-from carillon.kit.database import Database, open_database
+from carillon.kit.database import Database
 from carillon.kit.ids import uuid7
-from tests.integration.gateway.crowds import HERALD, begun, call_to, crowd, terms_of
-from tests.integration.gateway.house import Around, House
+from tests.integration.gateway.crowds import begun, call_to, crowd, terms_of
+from tests.integration.gateway.house import House
 from tests.integration.gateway.test_retention import At
 
 LATER = timedelta(days=200)
-
-
-@pytest.fixture
-def herald(around: Around) -> str:
-    return around.callers.token(*HERALD)
-
-
-@pytest.fixture
-async def ours(around: Around) -> AsyncIterator[Database]:
-    async with open_database(steady(around.dsn), name="ours") as ours:
-        yield ours
 
 
 async def finished(house: House, ours: Database, herald: str, **given: object) -> str:

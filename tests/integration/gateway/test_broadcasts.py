@@ -43,11 +43,6 @@ NONSENSE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.fixture
-def herald(around: Around) -> str:
-    return around.callers.token(*HERALD)
-
-
 async def test_everybody_who_fits_gets_one_notification_by_the_bulk_lane(house: House, herald: str) -> None:
     people = crowd(house.around, 25, page=10)
     body = call_to(category="news")
