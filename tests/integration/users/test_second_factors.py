@@ -105,6 +105,22 @@ async def test_a_code_opens_once_however_many_show_it_at_once(api: UsersApi, sql
         assert (answer.status, answer.body["error"]) == (403, "wrong_code"), "not on another route either"
 
 
+async def test_a_try_that_waits_for_another_is_not_taken_for_one_too_early(
+    api: UsersApi, sql: asyncpg.Connection
+) -> None:
+    ada = await holder(api, sql)
+    challenge, code = await ada.challenge(), await ada.fresh()
+    waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)))"
+
+    async with sql.transaction():
+        await sql.execute("SELECT FROM users.second_factors FOR UPDATE")
+        trying = asyncio.create_task(ada.finish(challenge, code=code))
+        await eventually(lambda: sql.fetchval(waits))
+        await sql.execute("UPDATE users.second_factors SET retry_at = clock_timestamp()")
+
+    assert (await trying).status == 200
+
+
 async def test_a_recovery_code_opens_once_and_new_ones_void_it(api: UsersApi, sql: asyncpg.Connection) -> None:
     ada, bob = await holder(api, sql), await holder(api, sql)
     challenges = [await ada.challenge() for _ in range(6)]

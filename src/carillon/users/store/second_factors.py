@@ -27,12 +27,13 @@ SET id = excluded.id, secret = excluded.secret, created_at = now(), failures = 0
 WHERE f.confirmed_at IS NULL
 RETURNING id
 """
-# The failure is counted before the code is looked at: of many guesses at once, each is one try.
+# The failure is counted before the code is looked at: of many guesses at once, each is one try. The clock is read when
+# the row is at hand: a try that waited for another's lock began before that one set `retry_at`.
 _TRY = """
 WITH tried AS (
     UPDATE users.second_factors SET failures = failures + 1,
         retry_at = now() + make_interval(secs => ($3::float8[])[least(failures + 1, cardinality($3::float8[]))])
-    WHERE user_id = $1 AND (confirmed_at IS NOT NULL) = $2 AND retry_at <= now()
+    WHERE user_id = $1 AND (confirmed_at IS NOT NULL) = $2 AND retry_at <= clock_timestamp()
     RETURNING id, secret, last_step, failures
 )
 SELECT t.id, t.secret, t.last_step, t.failures, extract(epoch FROM f.retry_at - now())::float8 AS seconds
