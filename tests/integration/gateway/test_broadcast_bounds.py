@@ -11,14 +11,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from carillon.contracts.audiences import AudienceFilter, AudiencePage
-from carillon.gateway.actions.enqueue import take_turn
+from carillon.gateway.actions.enqueue import Enqueuing, take_turn
 from carillon.gateway.broadcasts import Kept, request_to
 from carillon.gateway.domain import Acceptance, acceptance_of
 from carillon.gateway.store.broadcasts import PENDING, Broadcasts
 from carillon.gateway.store.erasures import Erasures
 from carillon.kit.database import Connection, Database
-from carillon.kit.errors import Unavailable
-from carillon.kit.http.client import ServiceRefused, ServiceUnavailable
+from carillon.kit.http.client import ServiceRefused
 from carillon.kit.ids import uuid7
 from tests.integration.gateway.crowds import begun, call_to, crowd, terms_of, until, written_to
 from tests.integration.gateway.house import Around, House, open_house
@@ -75,8 +74,7 @@ async def test_a_broadcast_whose_every_try_fails_pauses_says_why_and_goes_on_whe
     with capture_logs() as logs:
         for tries in range(10):
             assert (await until(house, herald, key, status="running"))["reason"] is None, f"after {tries} tries"
-            with pytest.raises(Unavailable):
-                await take_turn(terms)
+            await tried_in_vain(terms)
     paused = await until(house, herald, key, status="paused")
     assert await take_turn(terms) is False, "nobody tries any further"
     await house.sql.execute("DROP TRIGGER refuse ON gateway.outbox")
@@ -84,9 +82,9 @@ async def test_a_broadcast_whose_every_try_fails_pauses_says_why_and_goes_on_whe
     await take_turn(terms)
 
     assert paused["reason"] == "tries_failed: 10 in a row, QueryCanceledError"
-    assert [(line["event"], line["reason"]) for line in logs if line["log_level"] == "warning"] == [
-        ("broadcast_paused", paused["reason"])
-    ]
+    told = [(line["event"], line["reason"]) for line in logs if line["log_level"] == "warning"]
+    assert [one for one in told if one[0] != "broadcast_waits"] == [("broadcast_paused", paused["reason"])]
+    assert told.count(("broadcast_waits", "Unavailable")) == 10
     assert sorted(await written_to(house, key)) == sorted(people)
     assert (await until(house, herald, key, status="finished"))["enqueued"] == 5
 
@@ -100,17 +98,69 @@ async def test_only_tries_that_fail_in_a_row_count_and_not_while_nobody_can_be_a
     for _ in range(2):
         await house.sql.execute(CANCELED)
         for _ in range(9):
-            with pytest.raises(Unavailable):
-                await take_turn(terms)
+            await tried_in_vain(terms)
         await house.sql.execute("DROP TRIGGER refuse ON gateway.outbox; DROP FUNCTION public.refuse")
         await take_turn(terms)
     house.around.contacts.away = True
     for _ in range(11):
-        with pytest.raises(ServiceUnavailable):
-            await take_turn(terms)
+        await tried_in_vain(terms)
 
     assert (await until(house, herald, key, status="running"))["enqueued"] == 20
     assert await house.sql.fetchval("SELECT failed_tries FROM gateway.broadcasts") == 0
+
+
+REST = """
+SELECT extract(epoch FROM lease_until - now())::float FROM gateway.broadcasts WHERE id = $1
+"""
+
+
+async def test_one_whose_try_fails_rests_by_itself_and_the_others_go_on(
+    house: House, ours: Database, herald: str
+) -> None:
+    people = crowd(house.around, 25)
+    ailing = await begun(house, herald)
+    house.around.contacts.away = True
+    others = [await begun(house, herald, audience={"user_ids": [str(one) for one in people]}) for _ in range(2)]
+    terms = terms_of(house, ours)
+
+    turns = [await take_turn(terms) for _ in range(4)]
+
+    assert turns == [True, True, True, False], "it is tried once, and not again while it rests"
+    for key in others:
+        assert (await until(house, herald, key, status="finished"))["enqueued"] == 25
+    assert (await until(house, herald, ailing, status="running"))["enqueued"] == 0
+    assert 0 < await house.sql.fetchval(REST, UUID(ailing)) <= 5
+    house.around.contacts.away = False
+    async with house.loop("broadcasts"):
+        assert (await until(house, herald, ailing, status="finished"))["enqueued"] == 25
+
+
+async def test_an_error_that_nobody_foresaw_holds_up_that_broadcast_alone(
+    house: House, ours: Database, herald: str
+) -> None:
+    people = crowd(house.around, 3)
+    await begun(house, herald)
+    other = await begun(house, herald, audience={"user_ids": [str(one) for one in people]})
+
+    class Foul(FakeContacts):
+        async def audience(
+            self, wanted: AudienceFilter, *, after: UUID | None, count_only: bool = False
+        ) -> AudiencePage:
+            raise RuntimeError("a mistake of ours")
+
+    terms = replace(terms_of(house, ours), audience=Foul())
+    with pytest.raises(RuntimeError):
+        await take_turn(terms)
+
+    assert [await take_turn(terms) for _ in range(2)] == [True, False]
+    assert (await until(house, herald, other, status="finished"))["enqueued"] == 3
+
+
+async def tried_in_vain(terms: Enqueuing) -> None:
+    """One try, and the rest after it is cut short."""
+    assert await take_turn(terms), "others may go on at once"
+    assert isinstance(terms.store, Broadcasts)
+    await terms.store.end_leases()
 
 
 @dataclass

@@ -29,6 +29,8 @@ _LEASE_SECONDS = 30.0
 _PAGES_A_TURN = 10
 _FOLDED = 5_000
 _LOOKED_AT = 1_000
+_PASSING = (Unavailable, ServiceUnavailable, ServiceRefused)
+"""What a try may fail of without anybody having made a mistake."""
 _A_BREATH = 100
 """Acceptances made before others have their turn."""
 
@@ -36,7 +38,9 @@ _A_BREATH = 100
 class EnqueuingStore(Protocol):
     async def claim(self, *, lease_seconds: float) -> Kept | None: ...
 
-    async def release(self, broadcast_id: UUID) -> None: ...
+    async def release(self, broadcast_id: UUID, *, rest_seconds: float) -> None:
+        """Others may claim it, at once or after a rest."""
+        ...
 
     async def recipients(self, broadcast_id: UUID, *, after: UUID | None, most: int) -> Page: ...
 
@@ -85,7 +89,7 @@ async def keep_enqueuing(terms: Enqueuing) -> None:
         terms.changed.clear()
         try:
             rest = 0.0 if await take_turn(terms) else _REST
-        except (Unavailable, ServiceUnavailable, ServiceRefused) as error:
+        except Unavailable as error:
             _log.warning("broadcasts_wait", reason=type(error).__name__)
             rest = _REST_OF_FAILED
         with contextlib.suppress(TimeoutError):
@@ -96,13 +100,30 @@ async def keep_enqueuing(terms: Enqueuing) -> None:
 async def take_turn(terms: Enqueuing) -> bool:
     """Count what has ended, then bring one broadcast some pages further; whether there is more to do at once.
 
-    Raises Unavailable, ServiceUnavailable, ServiceRefused; what was committed by then stays.
+    One whose try fails rests by itself, and the others go on. What was committed by then stays. Raises Unavailable
+    where none can be claimed.
     """
     while await terms.store.fold(most=_FOLDED) == _FOLDED:
         pass
     broadcast = await terms.store.claim(lease_seconds=_LEASE_SECONDS)
     if broadcast is None:
         return False
+    rest = 0.0
+    try:
+        return await _try(broadcast, terms)
+    except _PASSING as error:
+        rest = _REST_OF_FAILED
+        _log.warning("broadcast_waits", broadcast_id=str(broadcast.id), reason=type(error).__name__)
+        return True
+    except Exception:
+        rest = _REST_OF_FAILED
+        raise
+    finally:
+        with contextlib.suppress(Unavailable):
+            await terms.store.release(broadcast.id, rest_seconds=rest)
+
+
+async def _try(broadcast: Kept, terms: Enqueuing) -> bool:
     try:
         if broadcast.status == "cancelling":
             return await _take_back(broadcast, terms)
@@ -115,9 +136,6 @@ async def take_turn(terms: Enqueuing) -> bool:
     except Exception as error:
         await _note_failed_try(broadcast, error, terms)
         raise
-    finally:
-        with contextlib.suppress(Unavailable):
-            await terms.store.release(broadcast.id)
 
 
 async def _note_failed_try(broadcast: Kept, error: Exception, terms: Enqueuing) -> None:

@@ -58,7 +58,9 @@ WHERE id = (
 RETURNING {_COLUMNS}
 """  # noqa: S608
 _END_LEASES = "UPDATE gateway.broadcasts SET lease_until = NULL WHERE lease_until IS NOT NULL"
-_RELEASE = "UPDATE gateway.broadcasts SET lease_until = NULL WHERE id = $1"
+_RELEASE = """
+UPDATE gateway.broadcasts SET lease_until = CASE WHEN $2 > 0 THEN now() + $2 * interval '1 second' END WHERE id = $1
+"""
 _RECIPIENTS = """
 SELECT user_id FROM gateway.broadcast_recipients
 WHERE broadcast_id = $1 AND ($2::uuid IS NULL OR user_id > $2) ORDER BY user_id LIMIT $3
@@ -175,9 +177,12 @@ class Broadcasts:
         ends."""
         return _kept(await self._database.fetchrow(_CLAIM, lease_seconds))
 
-    async def release(self, broadcast_id: UUID) -> None:
-        """Another's lease that is ended by this costs a page read in vain, no more: `enqueue` looks at the position."""
-        await self._database.execute(_RELEASE, broadcast_id)
+    async def release(self, broadcast_id: UUID, *, rest_seconds: float) -> None:
+        """Nobody gets it before the rest is over, unless it is resumed.
+
+        Another's lease that is ended by this costs a page read in vain, no more: `enqueue` looks at the position.
+        """
+        await self._database.execute(_RELEASE, broadcast_id, rest_seconds)
 
     async def end_leases(self) -> None:
         """Take back what dead gateways held."""
