@@ -3,15 +3,16 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
 from carillon.contracts.messages import CORRELATION_HEADER
+from carillon.gateway.actions.beside import Beside
 from carillon.gateway.actions.ports import OutboxStore, Publisher
 from carillon.gateway.actions.room import Room, no_bound
 from carillon.gateway.domain import Due
@@ -23,7 +24,6 @@ from carillon.kit.telemetry.metrics import PUBLISHED
 
 _log = structlog.get_logger()
 
-T = TypeVar("T")
 _SHORTEST_REST, _LONGEST_REST = 0.02, 0.25
 _REST_OF_FAILED = 5.0
 _DRAIN_SECONDS = 20.0
@@ -57,14 +57,22 @@ class Relayed:
 
 
 async def relay(terms: Relaying) -> None:
-    """Rounds without end; on cancellation the round in hand is finished first."""
+    """Rounds without end; on cancellation what is in hand is finished first."""
+    beside: Beside[Relayed] = Beside(partial(relay_high, terms))
+    try:
+        await _rounds(terms, beside)
+    finally:
+        await beside.drain(_DRAIN_SECONDS)
+
+
+async def _rounds(terms: Relaying, beside: Beside[Relayed]) -> None:
     rest, back_off = _SHORTEST_REST, BackOff()
     while True:
         terms.grew.clear()
-        done = await _finished(_round(terms))
-        if done.trouble is not None:
+        done = await beside.go(_round(terms), beside=terms.room.crowded)
+        if (trouble := beside.told() or done.trouble) is not None:
             if back_off.fresh:
-                _log.warning("relay_waits", reason=done.trouble)
+                _log.warning("relay_waits", reason=trouble)
             await back_off.pause()
             continue
         back_off.reset()
@@ -92,13 +100,20 @@ async def relay_once(terms: Relaying) -> Relayed:
     return Relayed(len(due), published, trouble, more)
 
 
-async def relay_high(terms: Relaying) -> None:
-    """The high lane alone, as far as its queues have room. Raises Unavailable, as above."""
+async def relay_high(terms: Relaying) -> str | None:
+    """The high lane alone, as far as its queues have room, beside a round of a backlog: what is urgent does not wait
+    for its end. Answers the trouble that it met."""
     turns = [turn for turn in terms.room.turns(terms.size) if turn.lane == HIGH]
-    due = await terms.outbox.take_turns(turns, terms.size, lease_seconds=terms.lease_seconds) if turns else ()
-    if due:
+    if not turns:
+        return None
+    try:
+        due = await terms.outbox.take_turns(turns, terms.size, lease_seconds=terms.lease_seconds)
+        if not due:
+            return None
         terms.room.served(turns, due)
-        await _hand_over(terms, due)
+        return (await _hand_over(terms, due))[1]
+    except Unavailable as error:
+        return error.message
 
 
 async def _hand_over(terms: Relaying, due: Sequence[Due]) -> tuple[int, str | None]:
@@ -149,21 +164,9 @@ async def _tell(terms: Relaying) -> None:
 
 async def _round(terms: Relaying) -> Relayed:
     try:
-        return await (_beside_the_high_lane(terms) if terms.room.crowded else relay_once(terms))
+        return await relay_once(terms)
     except Unavailable as error:  # a claim whose answer was lost comes back when its lease ends
         return Relayed(0, 0, error.message)
-
-
-async def _beside_the_high_lane(terms: Relaying) -> Relayed:
-    """A round of a backlog takes its time, and what is urgent does not wait for its end."""
-    round_in_hand = asyncio.create_task(relay_once(terms))
-    try:
-        while not (await asyncio.wait([round_in_hand], timeout=_SHORTEST_REST))[0]:
-            with contextlib.suppress(Unavailable):  # the round meets that too, and says so
-                await relay_high(terms)
-        return round_in_hand.result()
-    finally:
-        round_in_hand.cancel()
 
 
 async def _publish(broker: Publisher, due: Sequence[Due]) -> tuple[set[Any], str | None, bool]:
@@ -184,17 +187,3 @@ def _message(due: Due) -> Message:
 def _count(sent: Sequence[Due]) -> None:
     for queue in {d.queue for d in sent}:
         PUBLISHED.labels("gateway", queue).inc(sum(d.queue == queue for d in sent))
-
-
-async def _finished(round_in_hand: Coroutine[Any, Any, T]) -> T:
-    """The result; when cancelled meanwhile, the round is waited for all the same, within bounds."""
-    task = asyncio.ensure_future(round_in_hand)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        done, _ = await asyncio.wait([task], timeout=_DRAIN_SECONDS)
-        if not done:
-            task.cancel()
-        elif (error := task.exception()) is not None:
-            _log.warning("relay_round_failed", error=type(error).__name__)
-        raise
