@@ -21,7 +21,12 @@ SELECT w.notification_id, former, $3, 'failed', 0, 0, $5, false, 'superseded',
 FROM (
     SELECT notification_id, max(generation) AS generation
     FROM unnest($1::uuid[], $2::int[]) AS g (notification_id, generation) GROUP BY notification_id
-) AS w CROSS JOIN LATERAL generate_series(greatest(w.generation - {most}, 0), w.generation - 1) AS former
+) AS w CROSS JOIN LATERAL (
+    SELECT generate_series(greatest(w.generation - {most}, 0), w.generation - 1) AS former
+    UNION ALL
+    SELECT l.generation FROM {schema}.deliveries AS l
+    WHERE l.notification_id = w.notification_id AND l.generation < w.generation - {most} AND l.channel = $3
+) AS f
 ORDER BY w.notification_id, former
 ON CONFLICT (notification_id, generation, channel) DO UPDATE SET
     state = 'failed',
@@ -128,7 +133,8 @@ RETURNING 1
 
 _MOMENT = 0.05
 _SUPERSEDED = "superseded"
-# As many former generations are closed; what is older than those is found by the claim itself.
+# As many former generations are closed whether or not they were ever here; of what is older, those that were. No
+# gateway leaves out so many: they count by one.
 _MOST_FORMER = 100
 
 

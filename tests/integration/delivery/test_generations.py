@@ -113,3 +113,34 @@ async def test_a_generation_that_no_gateway_gave_closes_a_bounded_number_of_form
     assert isinstance(await claim(store_on(database), uuid7(), 2_000_000), Granted)
 
     assert await database.fetchval("SELECT count(*) FROM email_worker.deliveries") == 101
+
+
+@pytest.mark.parametrize("begun", ["released", "lapsed"])
+async def test_a_generation_that_no_gateway_gave_is_not_held_for_ever_by_one_that_nobody_has_in_hand(
+    database: Database, begun: str
+) -> None:
+    key, store = uuid7(), store_on(database)
+    await claim(store_on(database, lease=0), key, 0)
+    if begun == "released":
+        await store.settle([Settlement(key, 0, 1, "released")])
+
+    assert isinstance(await claim(store, key, 2_000_000), Granted)
+    assert isinstance(await claim(store, key, 0), HeldElsewhere), "while the other is in hand"
+    assert await store.settle([Settlement(key, 2_000_000, 1, "sent", provider="smtp")]) == [True]
+
+    assert isinstance(await claim(store, key, 0), AlreadySent)
+    assert await database.fetchval("SELECT count(*) FROM email_worker.deliveries") == 102
+
+
+async def test_a_generation_that_no_gateway_gave_waits_for_one_in_hand_and_becomes_what_that_becomes(
+    database: Database,
+) -> None:
+    key, store = uuid7(), store_on(database)
+    await claim(store, key, 0)
+
+    held = await claim(store, key, 2_000_000)
+    assert isinstance(held, HeldElsewhere)
+    assert held.seconds > 1, "as long as the lease lasts"
+    assert await store.settle([Settlement(key, 0, 1, "sent", provider="smtp")]) == [True]
+
+    assert isinstance(await claim(store, key, 2_000_000), AlreadySent)
