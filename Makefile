@@ -60,7 +60,7 @@ chaos: $(VENV)/.development ## kill everything at random and judge: SEEDS=1..20 
 	$(BIN)/python -m tests.chaos --seeds $(SEEDS) --count $(COUNT) --broker $(BROKER)
 
 docs-reference: $(VENV)/.development ## write anew what the reference takes from the code
-	RENEW_REFERENCE=1 $(BIN)/python -m pytest -q tests/documents/test_permissions.py tests/documents/test_preferences_table.py
+	RENEW_REFERENCE=1 $(BIN)/python -m pytest -q tests/documents/test_permissions.py tests/documents/test_preferences_table.py tests/documents/test_metrics.py
 
 bench: $(VENV)/.development ## measure: the whole way by stage, acceptance, batches, look-ups
 	$(BIN)/python -m benchmarks

@@ -16,6 +16,7 @@ from carillon.delivery.actions.tools import Limits, Tools
 from carillon.delivery.consumer import LaneConsumer
 from carillon.delivery.deliveries import CoalescedDeliveries
 from carillon.delivery.domain import Policy
+from carillon.delivery.metrics import Endings
 from carillon.delivery.pool import Pool
 from carillon.delivery.ports import Channel, Contacts, Templates
 from carillon.delivery.providers import Route
@@ -130,6 +131,7 @@ async def working(
             deliveries=CoalescedDeliveries(store, settle),
             reports=report,
             pool=pool,
+            endings=Endings(worker.channel, service=worker.name),
             policy=_policy(settings),
             limits=Limits(settings.lease_seconds, settings.send_seconds, settings.retry_delays),
         )

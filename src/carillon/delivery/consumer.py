@@ -12,8 +12,8 @@ from carillon.contracts.messages import DeliveryRequested
 from carillon.delivery import crashes, last_words
 from carillon.delivery.actions.deliver import deliver
 from carillon.delivery.actions.tools import Tools, Work
-from carillon.kit.broker.port import REASON_HEADER, Broker, DeadLetter, Delivery, Done, Outcome
-from carillon.kit.telemetry.metrics import MESSAGES
+from carillon.kit.broker.port import OUTCOMES, REASON_HEADER, Broker, DeadLetter, Delivery, Done, Outcome
+from carillon.kit.telemetry.metrics import MESSAGES, QUEUE_WAIT
 
 _log = structlog.get_logger()
 _LARGEST_GENERATION = 2**31 - 1
@@ -30,9 +30,8 @@ class LaneConsumer:
         self._in_flight = in_flight
         self._queue = queue_of(tools.channel.name, lane)
         self._decoder = msgspec.json.Decoder(DeliveryRequested)
-        self._counts = {
-            outcome: MESSAGES.labels(service, self._queue, outcome) for outcome in ("Done", "RetryAfter", "DeadLetter")
-        }
+        self._counts = {kind: MESSAGES.labels(service, self._queue, word) for kind, word in OUTCOMES.items()}
+        self._wait = QUEUE_WAIT.labels(service, self._queue)
 
     async def run(self) -> None:
         await self._broker.consume(self._queue, self.handle, size=self._size, in_flight=self._in_flight)
@@ -42,6 +41,7 @@ class LaneConsumer:
         began = time.monotonic()
         read = [self._read(delivery) for delivery in deliveries]
         works = [work for work in read if isinstance(work, Work)]
+        self._note_wait(works)
         ended = iter(await deliver(works, self._tools) if works else ())
         outcomes = [next(ended) if isinstance(work, Work) else work for work in read]
         self._account(outcomes, time.monotonic() - began)
@@ -69,8 +69,15 @@ class LaneConsumer:
         )
 
     def _account(self, outcomes: Sequence[Outcome], seconds: float) -> None:
-        counts = Counter(type(outcome).__name__ for outcome in outcomes)
-        for outcome, count in counts.items():
-            self._counts[outcome].inc(count)
-        level = _log.debug if counts[Done.__name__] == len(outcomes) else _log.info
-        level("batch_delivered", queue=self._queue, milliseconds=round(seconds * 1000), **counts)
+        counts = Counter(type(outcome) for outcome in outcomes)
+        for kind, count in counts.items():
+            self._counts[kind].inc(count)
+        level = _log.debug if counts[Done] == len(outcomes) else _log.info
+        told = {OUTCOMES[kind]: count for kind, count in counts.items()}
+        level("batch_delivered", queue=self._queue, milliseconds=round(seconds * 1000), **told)
+
+    def _note_wait(self, works: Sequence[Work]) -> None:
+        """One observation a batch: what the hot path can afford."""
+        due = [work.request.due_at for work in works if not work.seen_before]
+        if due:
+            self._wait.observe(max(0.0, (self._tools.now() - min(due)).total_seconds()))

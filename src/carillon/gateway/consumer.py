@@ -12,7 +12,7 @@ from carillon.gateway.actions.forget import ErasureStore, forget
 from carillon.gateway.actions.ports import ReportStore
 from carillon.gateway.actions.record import record
 from carillon.gateway.errors import RowsRefused
-from carillon.kit.broker.port import DeadLetter, Delivery, Done, Handler, Outcome, RetryAfter
+from carillon.kit.broker.port import OUTCOMES, DeadLetter, Delivery, Done, Handler, Outcome, RetryAfter
 from carillon.kit.errors import Unavailable
 from carillon.kit.telemetry.metrics import MESSAGES
 
@@ -92,7 +92,4 @@ def _without_nul(body: bytes) -> bytes:
 
 def _count(outcomes: Sequence[Outcome], queue: str) -> None:
     for outcome in outcomes:
-        MESSAGES.labels("gateway", queue, _WORDS[type(outcome)]).inc()
-
-
-_WORDS: dict[type, str] = {Done: "done", RetryAfter: "retried", DeadLetter: "dead"}
+        MESSAGES.labels("gateway", queue, OUTCOMES[type(outcome)]).inc()

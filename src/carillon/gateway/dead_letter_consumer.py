@@ -11,7 +11,7 @@ from carillon.gateway.actions.bury import Graveyard, bury
 from carillon.gateway.actions.ports import ReportStore
 from carillon.gateway.dead_letters import Letter, letter_of
 from carillon.gateway.errors import RowsRefused
-from carillon.kit.broker.port import Delivery, Done, Handler, Outcome, RetryAfter
+from carillon.kit.broker.port import OUTCOMES, Delivery, Done, Handler, Outcome, RetryAfter
 from carillon.kit.errors import Unavailable
 from carillon.kit.telemetry.metrics import MESSAGES
 
@@ -26,7 +26,7 @@ def dead_letters_handler(graveyard: Graveyard, reports: ReportStore) -> Handler:
         now = datetime.now(UTC)
         outcomes = await _buried([letter_of(delivery, now) for delivery in deliveries], graveyard, reports)
         for outcome in outcomes:
-            MESSAGES.labels("gateway", FAILED_QUEUE, "done" if isinstance(outcome, Done) else "retried").inc()
+            MESSAGES.labels("gateway", FAILED_QUEUE, OUTCOMES[type(outcome)]).inc()
         return outcomes
 
     return handle

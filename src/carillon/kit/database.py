@@ -9,6 +9,7 @@ import asyncpg
 import msgspec
 
 from carillon.kit.errors import Unavailable
+from carillon.kit.telemetry.metrics import DATABASE_AWAY, DATABASE_CONNECTIONS, Watched
 
 Connection: TypeAlias = Any
 """asyncpg is untyped: a connection, or a pool's proxy of one."""
@@ -48,6 +49,8 @@ class Database:
         self._size = size
         self._pool: asyncpg.Pool | None = None
         self._opening = asyncio.Lock()
+        self._away = DATABASE_AWAY.labels(name)
+        self._watched = Watched(DATABASE_CONNECTIONS, name, self._connections)
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -63,11 +66,11 @@ class Database:
         except asyncpg.InterfaceError as error:
             if isinstance(error, ValueError):  # a value that its column cannot take: the caller's doing, not an outage
                 raise
-            raise Unavailable(f"The database of {self._name} is away: {type(error).__name__}.") from error
+            raise self._unavailable(error) from error
         except (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError, asyncpg.InvalidSchemaNameError) as error:
             raise Unavailable(f"The tables of {self._name} are missing or old: run `carillon migrate`.") from error
         except AWAY as error:
-            raise Unavailable(f"The database of {self._name} is away: {type(error).__name__}.") from error
+            raise self._unavailable(error) from error
         except asyncpg.PostgresError as error:
             error.detail = None  # it quotes the row: no address may end in a log
             raise
@@ -106,6 +109,15 @@ class Database:
                 async with asyncio.timeout(5):
                     await self._pool.close()
             self._pool.terminate()
+
+    def _unavailable(self, error: BaseException) -> Unavailable:
+        self._away.inc()
+        return Unavailable(f"The database of {self._name} is away: {type(error).__name__}.")
+
+    def _connections(self) -> dict[str, float]:
+        pool = self._pool
+        size, idle = (0, 0) if pool is None else (pool.get_size(), pool.get_idle_size())
+        return {"idle": idle, "busy": size - idle, "most": self._size}
 
     async def _open(self) -> asyncpg.Pool:
         async with self._opening:

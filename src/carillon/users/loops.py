@@ -10,7 +10,7 @@ from uuid import UUID
 from carillon.kit.broker.port import Broker
 from carillon.kit.http.client import ServiceClient, open_session
 from carillon.kit.remembered_tokens import RememberedTokens
-from carillon.kit.telemetry.metrics import OUTBOX_WAITING, ROWS_RETIRED
+from carillon.kit.telemetry.metrics import OUTBOX_OLDEST, OUTBOX_WAITING, ROWS_RETIRED
 from carillon.users.actions.announcing import BATCH, Outbox, announce_batch, vouch
 from carillon.users.actions.looking_up import LookUps
 from carillon.users.actions.mailing import BATCH as MAIL_BATCH
@@ -83,14 +83,16 @@ async def announce(outbox: Outbox, broker: Broker, changes: Changes) -> None:
 
     Who is cut off from the broker leaves it to others for a while: an event in their hands would wait in vain.
     """
-    gauge = OUTBOX_WAITING.labels("users")
+    waiting, oldest = OUTBOX_WAITING.labels("users"), OUTBOX_OLDEST.labels("users")
     vouched_at = -math.inf
     while True:
         await changes.link(_CUT_OFF_SECONDS)
         announced = await announce_batch(outbox, broker, outdate=changes.outdate)
         if time.monotonic() - vouched_at >= _POLL_SECONDS:
             vouched_at = time.monotonic()
-            gauge.set((await vouch(outbox, broker)).waiting)
+            backlog = await vouch(outbox, broker)
+            waiting.set(backlog.waiting)
+            oldest.set(backlog.oldest_seconds)
         if announced < BATCH:
             await changes.wait(_POLL_SECONDS)
 

@@ -13,7 +13,7 @@ from carillon.contracts.quiet_hours import QuietHours
 from carillon.gateway.actions.relay import relay
 from carillon.gateway.domain import acceptance_of
 from carillon.gateway.store.acceptances import Acceptances
-from carillon.gateway.store.outbox import CLAIM, WAITING, Outbox
+from carillon.gateway.store.outbox import BACKLOG, CLAIM, WAITING, Outbox
 from carillon.gateway.store.session import steady
 from carillon.kit.database import open_database
 from carillon.kit.ids import uuid7
@@ -169,14 +169,17 @@ async def test_fifty_thousand_that_wait_for_their_time_cost_a_claim_and_a_count_
             await house.accepted()
     async with open_database(steady(around.dsn), name="count") as database:
         assert await Outbox(database).waiting() == 3
+        waiting, oldest = await Outbox(database).backlog()
+        assert (waiting, 0 < oldest < 120) == (3, True)
     connection = await asyncpg.connect(steady(around.dsn), timeout=10, command_timeout=60)
     try:
         plans = [await explained(connection, CLAIM, 500, 30.0) for _ in range(7)]  # past the change to a generic plan
         counting = [await explained(connection, WAITING) for _ in range(7)]
+        measuring = [await explained(connection, BACKLOG) for _ in range(7)]
     finally:
         await connection.close(timeout=5)
 
-    for plan in (plans[0], plans[-1], counting[0], counting[-1]):
+    for plan in (plans[0], plans[-1], counting[0], counting[-1], measuring[0], measuring[-1]):
         assert "using outbox_due" in plan
         assert "Seq Scan on outbox" not in plan
         assert "Sort" not in plan

@@ -21,6 +21,7 @@ from carillon.delivery.domain import (
     ProviderAnswer,
     Refused,
 )
+from carillon.delivery.metrics import Endings
 from carillon.delivery.pool import Pool
 from carillon.delivery.ports import ClaimWanted, DeliveryKey, Settlement, Terms
 from carillon.delivery.providers import Route
@@ -223,6 +224,7 @@ class World:
                 deliveries=self.deliveries,
                 reports=self.reports,
                 pool=self._pool(),
+                endings=Endings("email"),
                 policy=self.policy,
                 limits=self.limits,
                 chance=lambda: 0.5,

@@ -35,9 +35,6 @@ class EmptyOutbox:
     async def give_back(self, unsent: Sequence[Due], *, rest_seconds: float, maybe_sent: bool) -> None:
         raise AssertionError(unsent)
 
-    async def waiting(self) -> int:
-        return 0
-
 
 class IdleBroker:
     async def publish(self, messages: Sequence[Message]) -> None:
@@ -97,9 +94,6 @@ class Outage:
     async def give_back(self, unsent: Sequence[Due], *, rest_seconds: float, maybe_sent: bool) -> None:
         self._answer()
         self.leased = False
-
-    async def waiting(self) -> int:
-        return int(self.due is not None)
 
     def _answer(self) -> None:
         if self.refusals:

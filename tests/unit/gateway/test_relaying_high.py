@@ -74,9 +74,6 @@ class Backlog:
         self.leased = [row for row in self.leased if row not in unsent]
         self.rows += unsent
 
-    async def waiting(self) -> int:
-        return len(self.rows)
-
     @property
     def empty(self) -> bool:
         return not self.rows and not self.leased

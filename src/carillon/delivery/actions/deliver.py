@@ -164,6 +164,7 @@ def _crashed(work: Work, error: Exception, tools: Tools) -> Ending:
 async def _told(work: Work, trail: Trail, ending: Ending, tools: Tools) -> Outcome:
     """The report is durable before the outcome counts; where it cannot be, the message comes again and is told then."""
     _log_ending(work, ending)
+    tools.endings.count(ending, work.lane, work.request.due_at)
     outcome = _outcome(work, ending)
     if isinstance(ending, Waiting) and ending.silent:
         return outcome

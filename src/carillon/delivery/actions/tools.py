@@ -11,6 +11,7 @@ from carillon.contracts.messages import DeliveryRequested
 from carillon.contracts.rendering import CompiledTemplates
 from carillon.contracts.schedule import over
 from carillon.delivery.domain import Policy
+from carillon.delivery.metrics import Endings
 from carillon.delivery.pool import Pool
 from carillon.delivery.ports import Channel, Contacts, Deliveries, Reports, Templates
 
@@ -37,6 +38,7 @@ class Tools:
     deliveries: Deliveries
     reports: Reports
     pool: Pool
+    endings: Endings
     policy: Policy = field(default_factory=Policy)
     limits: Limits = field(default_factory=Limits)
     compiled: CompiledTemplates = field(default_factory=CompiledTemplates)

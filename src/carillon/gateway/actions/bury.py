@@ -5,11 +5,16 @@ from typing import Protocol
 
 import structlog
 
+from carillon.contracts.channels import topology
 from carillon.gateway.actions.ports import ReportStore
 from carillon.gateway.actions.record import record
 from carillon.gateway.dead_letters import Letter, report_of
+from carillon.kit.telemetry.metrics import DEAD_LETTERS
 
 _log = structlog.get_logger()
+
+_KNOWN = frozenset(topology().queues)
+"""A message may say that it died anywhere; figures know only the queues that there are."""
 
 
 class Graveyard(Protocol):
@@ -27,4 +32,6 @@ async def bury(letters: Sequence[Letter], graveyard: Graveyard, reports: ReportS
     if untold:
         await record(untold, reports)
     await graveyard.keep(letters)
+    for letter in letters:
+        DEAD_LETTERS.labels("gateway", letter.queue if letter.queue in _KNOWN else "other").inc()
     _log.info("dead_letters_kept", letters=len(letters), untold=len(untold))

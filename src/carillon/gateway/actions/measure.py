@@ -3,13 +3,20 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from carillon.contracts.channels import CHANNELS, queue_of
-from carillon.gateway.actions.ports import OutboxStore
 from carillon.gateway.errors import TooMuchWaits
 from carillon.kit.broker.port import Broker, BrokerError, QueueDepth
 from carillon.kit.errors import Unavailable
-from carillon.kit.telemetry.metrics import OUTBOX_WAITING, QUEUE_IN_FLIGHT, QUEUE_LAG, QUEUE_READY
+from carillon.kit.telemetry.metrics import (
+    OUTBOX_OLDEST,
+    OUTBOX_WAITING,
+    QUEUE_DELAYED,
+    QUEUE_IN_FLIGHT,
+    QUEUE_LAG,
+    QUEUE_READY,
+)
 
 _BULK = frozenset(queue_of(channel, "bulk") for channel in CHANNELS)
 _EVERY = 5.0
@@ -32,7 +39,13 @@ class Backlog:
         return None
 
 
-async def keep_measured(outbox: OutboxStore, broker: Broker, backlog: Backlog) -> None:
+class MeasuredOutbox(Protocol):
+    async def backlog(self) -> tuple[int, float]:
+        """How many could be sent now, and for how many seconds the oldest of them has been due. Raises Unavailable."""
+        ...
+
+
+async def keep_measured(outbox: MeasuredOutbox, broker: Broker, backlog: Backlog) -> None:
     """Every five seconds, until cancelled."""
     while True:
         await _measure_outbox(outbox, backlog)
@@ -40,12 +53,13 @@ async def keep_measured(outbox: OutboxStore, broker: Broker, backlog: Backlog) -
         await asyncio.sleep(_EVERY)
 
 
-async def _measure_outbox(outbox: OutboxStore, backlog: Backlog) -> None:
+async def _measure_outbox(outbox: MeasuredOutbox, backlog: Backlog) -> None:
     try:
-        backlog.waiting = await outbox.waiting()
+        backlog.waiting, oldest = await outbox.backlog()
     except Unavailable:
-        backlog.waiting = None
+        backlog.waiting, oldest = None, _UNKNOWN
     OUTBOX_WAITING.labels("gateway").set(_UNKNOWN if backlog.waiting is None else backlog.waiting)
+    OUTBOX_OLDEST.labels("gateway").set(oldest)
 
 
 async def _measure_queues(broker: Broker, backlog: Backlog) -> None:
@@ -55,12 +69,14 @@ async def _measure_queues(broker: Broker, backlog: Backlog) -> None:
             _set(queue, depth)
     except BrokerError:
         backlog.depths = None
-        for gauge in (QUEUE_READY, QUEUE_IN_FLIGHT, QUEUE_LAG):
+        for gauge in (QUEUE_READY, QUEUE_IN_FLIGHT, QUEUE_DELAYED, QUEUE_LAG):
             gauge.clear()
 
 
 def _set(queue: str, depth: QueueDepth) -> None:
     QUEUE_READY.labels("gateway", queue).set(depth.ready)
     QUEUE_IN_FLIGHT.labels("gateway", queue).set(depth.in_flight)
-    if depth.oldest_age_seconds is not None or not depth.ready:
-        QUEUE_LAG.labels("gateway", queue).set(depth.oldest_age_seconds or 0)
+    if depth.delayed is not None:
+        QUEUE_DELAYED.labels("gateway", queue).set(depth.delayed)
+    unknown = depth.oldest_age_seconds is None and depth.ready
+    QUEUE_LAG.labels("gateway", queue).set(_UNKNOWN if unknown else depth.oldest_age_seconds or 0)

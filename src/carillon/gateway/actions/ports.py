@@ -74,8 +74,6 @@ class OutboxStore(Protocol):
 
     async def give_back(self, unsent: Sequence[Due], *, rest_seconds: float, maybe_sent: bool) -> None: ...
 
-    async def waiting(self) -> int: ...
-
 
 class Publisher(Protocol):
     async def publish(self, messages: Sequence[Message]) -> None:

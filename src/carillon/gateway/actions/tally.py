@@ -14,10 +14,12 @@ from carillon.gateway.actions.ports import AcceptanceStore, ReportStore
 from carillon.gateway.domain import Acceptance, Standing
 from carillon.gateway.errors import RequestIdSpent
 from carillon.gateway.watching import Wait
+from carillon.kit.telemetry.metrics import NOTIFICATIONS
 
 _KEPT = 60
 _MINUTE = 60
 _TOLD = ("accepted", "delivered", "failed", "suppressed")
+_ENDINGS = frozenset({*_TOLD, "expired"})
 
 
 @dataclass(slots=True)
@@ -35,6 +37,9 @@ class Tallies:
             self._minutes = {m: counts for m, counts in self._minutes.items() if minute - _KEPT < m <= minute}
         self._minutes.setdefault(minute, Counter()).update(what)
         self._untold.add(minute)
+        for status, count in what.items():
+            if status in _ENDINGS:
+                NOTIFICATIONS.labels("gateway", status).inc(count)
 
     def minutes(self) -> list[MinuteCount]:
         """The oldest first; a minute in which nothing happened is left out."""

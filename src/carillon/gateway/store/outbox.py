@@ -45,6 +45,11 @@ END_LEASES = "UPDATE gateway.outbox SET lease_until = NULL, maybe_sent = true WH
 
 WAITING = "SELECT count(*) FROM gateway.outbox WHERE available_at <= now()"
 
+BACKLOG = """
+SELECT count(*), coalesce(extract(epoch FROM now() - min(available_at)), 0)::float8
+FROM gateway.outbox WHERE available_at <= now()
+"""
+
 
 class Outbox:
     """What is committed and not yet with the broker."""
@@ -87,6 +92,11 @@ class Outbox:
     async def waiting(self) -> int:
         """How many could be sent now."""
         return int(await self._database.fetchval(WAITING))
+
+    async def backlog(self) -> tuple[int, float]:
+        """The same, and for how many seconds the oldest of them has been due."""
+        row = await self._database.fetchrow(BACKLOG)
+        return (int(row[0]), row[1]) if row else (0, 0.0)
 
     async def end_leases(self) -> None:
         """Take back what dead relays held; a living one would then send a message that another sends too."""

@@ -129,6 +129,8 @@ class DeadLetter:
 
 
 Outcome = Done | RetryAfter | DeadLetter
+OUTCOMES: Mapping[type[Outcome], str] = {Done: "done", RetryAfter: "retried", DeadLetter: "dead"}
+"""The words for them in figures and logs."""
 
 Handler = Callable[[Sequence[Delivery]], Awaitable[Sequence[Outcome]]]
 """Handles one batch and answers one outcome per delivery, in the order of the batch."""
