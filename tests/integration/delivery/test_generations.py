@@ -13,6 +13,7 @@ from carillon.delivery.ports import ClaimWanted, Settlement
 from carillon.delivery.store import DeliveriesStore
 from carillon.kit.database import Connection, Database, open_database
 from carillon.kit.ids import uuid7
+from tests.support.locks import HOW_MANY_WAIT
 from tests.support.waiting import eventually
 
 
@@ -46,7 +47,7 @@ async def claim(store: DeliveriesStore, key: UUID, generation: int) -> ClaimFoun
 
 async def waits(database: Database) -> bool:
     """Whether somebody waits for another's transaction."""
-    return bool(await database.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+    return bool(await database.fetchval(HOW_MANY_WAIT))
 
 
 @pytest.mark.parametrize("begun", [None, "released"], ids=["never seen before", "tried before"])

@@ -13,6 +13,7 @@ from carillon.kit.database import open_database
 from carillon.kit.ids import born_at, uuid7
 from tests.integration.gateway.house import Around, House, open_house
 from tests.integration.gateway.wire import wire_to
+from tests.support.locks import END_WHO_WAITS, HOW_MANY_WAIT
 from tests.support.waiting import eventually
 
 
@@ -239,10 +240,10 @@ async def test_while_the_database_is_away_the_answer_is_503_and_afterwards_all_i
 
 async def _until_someone_waits(house: House, *, count: int = 1) -> None:
     async def waiting() -> bool:
-        return int(await house.sql.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted")) >= count
+        return int(await house.sql.fetchval(HOW_MANY_WAIT)) >= count
 
     await eventually(waiting, says=f"{count} statements wait for a lock")
 
 
 async def _terminate_waiting(house: House) -> None:
-    await house.sql.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+    await house.sql.execute(END_WHO_WAITS)

@@ -13,6 +13,7 @@ from carillon.contracts.batches import MOST_AT_ONCE, MOST_BYTES
 from carillon.gateway.domain import MOST_BYTES as MOST_BYTES_OF_A_FIELD
 from carillon.kit.http.edge import MAX_BODY
 from tests.integration.gateway.house import Answer, Around, House, open_house
+from tests.support.locks import END_WHO_WAITS, HOW_MANY_WAIT
 from tests.support.waiting import eventually
 
 BATCH = "/api/v1/notifications/batch"
@@ -305,7 +306,7 @@ async def test_a_connection_lost_in_the_middle_answers_503_and_the_same_batch_se
         await house.sql.execute("LOCK TABLE gateway.idempotency_keys IN ACCESS EXCLUSIVE MODE")
         post = asyncio.create_task(batch(house, items))
         await _until_someone_waits(house)
-        await house.sql.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
+        await house.sql.execute(END_WHO_WAITS)
         lost = await post
 
     again = await batch(house, items)
@@ -334,6 +335,6 @@ async def test_every_spelling_takes_a_batch_without_a_redirect(house: House, pat
 
 async def _until_someone_waits(house: House) -> None:
     async def waiting() -> bool:
-        return bool(await house.sql.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        return bool(await house.sql.fetchval(HOW_MANY_WAIT))
 
     await eventually(waiting, says="a statement waits for a lock")

@@ -21,6 +21,7 @@ from carillon.kit.http.client import ServiceRefused
 from carillon.kit.ids import uuid7
 from tests.integration.gateway.crowds import begun, call_to, crowd, terms_of, until, written_to
 from tests.integration.gateway.house import Around, House, open_house
+from tests.support.locks import HOW_MANY_WAIT
 from tests.support.waiting import eventually
 from tests.unit.gateway.neighbours import FakeContacts
 
@@ -278,7 +279,7 @@ async def test_an_erasure_waits_for_whoever_enqueues_and_then_finds_what_they_wr
 
 
 async def waits_for_a_lock(house: House) -> bool:
-    return bool(await house.sql.fetchval("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+    return bool(await house.sql.fetchval(HOW_MANY_WAIT))
 
 
 async def test_taking_back_looks_at_no_more_rows_where_much_has_ended(

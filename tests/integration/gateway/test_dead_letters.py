@@ -30,6 +30,7 @@ from tests.integration.gateway.deaths import (
 )
 from tests.integration.gateway.house import House
 from tests.integration.gateway.wire import wire_to
+from tests.support.locks import HOW_MANY_WAIT
 from tests.support.waiting import eventually
 from tests.unit.gateway.reports import delivered, encoded
 
@@ -227,7 +228,6 @@ async def test_who_is_erased_is_erased_from_dead_letters_too_those_that_wait_sti
 async def test_a_letter_that_is_being_kept_while_its_user_is_erased_is_waited_for_and_scrubbed(house: House) -> None:
     ada = house.around.contacts.add()
     await dead(house, user_id=ada)
-    waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
     personal = f"dead_letters WHERE body IS NOT NULL AND user_id = '{ada}'"
 
     async with open_database(house.around.dsn, name="test") as database:
@@ -236,7 +236,7 @@ async def test_a_letter_that_is_being_kept_while_its_user_is_erased_is_waited_fo
             scrubbing = asyncio.ensure_future(Erasures(database).scrub(ada, bite=500))
 
             async def waits() -> bool:
-                return bool(await house.sql.fetchval(waiting))
+                return bool(await house.sql.fetchval(HOW_MANY_WAIT))
 
             await eventually(waits, says="the erasure waits for who keeps a letter")
             assert await house.count(personal) == 1

@@ -18,6 +18,7 @@ from carillon.kit.broker.port import Delivery, Message
 from carillon.kit.database import open_database
 from tests.integration.gateway.deaths import TOLD, dead, letters, message, operator, replay
 from tests.integration.gateway.house import House, open_house
+from tests.support.locks import HOW_MANY_WAIT
 from tests.support.waiting import eventually
 from tests.unit.gateway.neighbours import OPTED_OUT, contact
 from tests.unit.gateway.reports import delivered, encoded
@@ -145,7 +146,7 @@ async def test_a_reconciler_that_looks_at_what_is_being_replayed_is_waited_for_a
     await house.sql.execute("INSERT INTO gateway.watched_notifications (notification_id) VALUES ($1)", key)
 
     async def waits() -> bool:
-        return bool(await house.sql.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        return bool(await house.sql.fetchval(HOW_MANY_WAIT))
 
     async with (
         open_database(steady(house.around.dsn), name="reconciler") as database,

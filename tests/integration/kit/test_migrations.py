@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.exc import ProgrammingError, SQLAlchemyError
 
 from carillon.kit.migrations import is_current, migrate
+from tests.support.locks import HOW_MANY_WAIT
 from tests.support.waiting import eventually
 
 FIRST = """
@@ -150,7 +151,7 @@ async def test_a_change_of_a_table_in_use_is_tried_again_and_makes_nobody_wait_m
     folder = history(tmp_path, FIRST, SECOND)
 
     async def waits() -> bool:
-        return bool(await other.fetchval("SELECT count(*) FROM pg_locks WHERE NOT granted"))
+        return bool(await other.fetchval(HOW_MANY_WAIT))
 
     async with connected(database) as slow, connected(database) as other:
         async with slow.transaction():

@@ -12,6 +12,7 @@ from carillon.simulators.actions import Mail
 from carillon.simulators.settings import SimulatorsSettings
 from carillon.simulators.store import CapturedStore
 from tests.integration.simulators.conftest import Simulators, mail, simulators
+from tests.support.locks import HOW_MANY_WAIT
 from tests.support.waiting import eventually
 
 
@@ -58,8 +59,7 @@ async def test_a_mail_is_committed_before_it_is_acknowledged(running: Simulators
     await transaction.start()
     await connection.execute("LOCK TABLE simulators.mails IN EXCLUSIVE MODE")
     sending = asyncio.create_task(running.send(mail(), "ada@example.com"))
-    waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'simulators.mails'::regclass"
-    await eventually(lambda: connection.fetchval(waiting), says="the server waits for its commit")
+    await eventually(lambda: connection.fetchval(HOW_MANY_WAIT), says="the server waits for its commit")
     assert not sending.done()
 
     await transaction.rollback()

@@ -17,6 +17,7 @@ from carillon.users.settings import UsersSettings
 from tests.integration.users.client import PASSWORD, Answer, UsersApi
 from tests.integration.users.conftest import running
 from tests.integration.users.factors import Holder, begun, holder
+from tests.support.locks import HOW_MANY_WAIT
 from tests.support.waiting import eventually
 
 NEW = "staple gun and honey"
@@ -110,12 +111,11 @@ async def test_a_try_that_waits_for_another_is_not_taken_for_one_too_early(
 ) -> None:
     ada = await holder(api, sql)
     challenge, code = await ada.challenge(), await ada.fresh()
-    waits = "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid)))"
 
     async with sql.transaction():
         await sql.execute("SELECT FROM users.second_factors FOR UPDATE")
         trying = asyncio.create_task(ada.finish(challenge, code=code))
-        await eventually(lambda: sql.fetchval(waits))
+        await eventually(lambda: sql.fetchval(HOW_MANY_WAIT))
         await sql.execute("UPDATE users.second_factors SET retry_at = clock_timestamp()")
 
     assert (await trying).status == 200
