@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-all bytecode chaos check fmt outage dead-letters mutations docs-reference bench lock clean
+.PHONY: help up demo test test-all bytecode chaos check fmt outage dead-letters mutations docs docs-reference bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ mutations: $(VENV)/.development ## take out one guarantee at a time: a test has 
 
 chaos: $(VENV)/.development ## kill everything at random and judge: SEEDS=1..20 COUNT=1000 BROKER=both; goes on where it stopped
 	$(BIN)/python -m tests.chaos --seeds $(SEEDS) --count $(COUNT) --broker $(BROKER)
+
+docs: $(VENV)/.development ## build the documents as a site, diagrams drawn: .site/html
+	$(BIN)/python -m website
 
 docs-reference: $(VENV)/.development ## write anew what the reference takes from the code
 	RENEW_REFERENCE=1 $(BIN)/python -m pytest -q tests/documents/test_permissions.py tests/documents/test_preferences_table.py tests/documents/test_metrics.py

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FILE_STOP = {"src": 400, "tests": 500, "benchmarks": 400}
+FILE_STOP = {"src": 400, "tests": 500, "benchmarks": 400, "website": 250}
 FUNCTION_STOP = 50
 LOCKS_WITH_ADDRESSES = re.compile(r"(^|/)(uv\.lock|pylock\.toml|package-lock\.json|yarn\.lock|pnpm-lock\.yaml)$")
 ADDRESS_IN_REQUIREMENTS = re.compile(r"https?://|^--(extra-)?index-url|^--find-links", re.MULTILINE)
