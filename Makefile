@@ -28,6 +28,7 @@ check: $(VENV)/.development ## format, lint, types, import rules, sizes
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tests/rules.py
+	$(BIN)/python -m tests.documents.reference
 
 fmt: $(VENV)/.development ## format and fix what can be fixed
 	$(BIN)/ruff format .
@@ -63,6 +64,7 @@ docs: $(VENV)/.development ## build the documents as a site, diagrams drawn: .si
 	$(BIN)/python -m website
 
 docs-reference: $(VENV)/.development ## write anew what the reference takes from the code
+	RENEW_REFERENCE=1 $(BIN)/python -m tests.documents.reference
 	RENEW_REFERENCE=1 $(BIN)/python -m pytest -q tests/documents/test_permissions.py tests/documents/test_preferences_table.py tests/documents/test_metrics.py
 
 bench: $(VENV)/.development ## measure: the whole way by stage, acceptance, batches, look-ups
