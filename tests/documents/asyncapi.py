@@ -19,6 +19,7 @@ _REF = "#/components/schemas/{name}"
 _WORKERS = ("email_worker", "push_worker")
 _EVENTS = (UserChanged, CategoryChanged, AllTold)
 _MESSAGES: tuple[type[msgspec.Struct], ...] = (DeliveryRequested, DeliveriesReported, UserErased, *_EVENTS)
+_SHAPES: tuple[type[msgspec.Struct], ...] = (*_MESSAGES, DeliveryReported, Step)
 _OF_DEAD_LETTERS = {
     port.REASON_HEADER: "Why it was given up",
     port.SOURCE_QUEUE_HEADER: "The queue in which it died",
@@ -87,7 +88,7 @@ def table() -> str:
     for name, way in ways().items():
         told = ", ".join(f"`{kind.__name__}`" for kind in way.messages)
         lines.append(f"| `{name}` | {told} | {', '.join(way.senders)} | {', '.join(way.receivers)} |")
-    for kind in (*_MESSAGES, DeliveryReported, Step):
+    for kind in _SHAPES:
         lines += ["", f"## {kind.__name__}", "", _first_line(kind), "", "| field | type | |", "| --- | --- | --- |"]
         lines += [_field(field) for field in msgspec.structs.fields(kind)]
     return "\n".join(lines)
