@@ -71,7 +71,7 @@ bench: $(VENV)/.development ## measure: the whole way by stage, acceptance, batc
 	$(BIN)/python -m benchmarks
 
 lock: $(VENV)/.uv ## renew the requirement locks
-	cd requirements && for pair in "../pyproject.toml build.in:runtime" "development.in:development" "installer.in:installer"; do \
+	cd requirements && for pair in "../pyproject.toml build.in:runtime" "traces.in:traces" "development.in:development" "installer.in:installer"; do \
 	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    $${pair%%:*} -o $${pair##*:}.txt || exit 1; done
 
