@@ -21,7 +21,7 @@ _log = structlog.get_logger()
 
 MAX_HEAD = 64 * 1024
 PATIENCE = 30.0
-"""Seconds from connecting, or from a request's first byte, until the request is whole."""
+"""Seconds from connecting, from a request's first byte, or from the answer before, until the request is whole."""
 
 
 class BadRequest(Problem):
@@ -65,6 +65,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
     _in_head = True
     _head = 0
     _timer: asyncio.TimerHandle | None = None
+    _refusal: Problem | None = None
 
     def __init__(self, *, shortcuts: Sequence[Answering] = (), doors: Sequence[Admitting] = (), **terms: Any) -> None:
         super().__init__(**terms)
@@ -84,8 +85,10 @@ class EnvelopeProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._refusal is not None:
+            return
         super().data_received(data)
-        if self._whole:
+        if self._whole or self._refusal is not None:
             self._rest()
             return
         self._watch()
@@ -120,6 +123,11 @@ class EnvelopeProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._timer is not None:
+            self._rest()
+            self._watch()
+        if self._refusal is not None:
+            self._refuse(self._refusal)
         if self.pipeline:  # it has begun to read again, but answers are owed still
             self.flow.pause_reading()
 
@@ -146,6 +154,14 @@ class EnvelopeProtocol(HttpToolsProtocol):
     def _owes(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)
         return cycle is not None and not cycle.response_complete
+
+    def _owes_before(self) -> bool:
+        """An answer to a request before the one that is not whole, or could not be read."""
+        return self._owes() if self._in_head or self._whole else bool(self.pipeline)
+
+    def _has_answered(self) -> bool:
+        """The request that is not whole: its body was not waited for."""
+        return not (self._in_head or self._whole or self._owes() or self._entering is not None)
 
     def _is_free(self) -> bool:
         """Only while no answer is owed on this connection, so that all leave in the order of their requests."""
@@ -233,11 +249,23 @@ class EnvelopeProtocol(HttpToolsProtocol):
             self._timer = None
 
     def _too_slow(self) -> None:
-        self._refuse(RequestTimeout(f"The request was not complete after {PATIENCE:.0f} seconds."))
+        self._timer = None
+        if self._owes_before():  # its time begins with the last of those answers
+            self._watch()
+        else:
+            self._refuse(RequestTimeout(f"The request was not complete after {PATIENCE:.0f} seconds."))
 
     def _refuse(self, problem: Problem) -> None:
+        """The last word on this connection, once those before it are answered; nothing more is listened to."""
         self._rest()
+        self._refusal = problem
         if self.transport.is_closing():
+            return
+        if self._owes_before():
+            self.flow.pause_reading()
+            return
+        if self._has_answered():
+            self.transport.close()
             return
         body = msgspec.json.encode(failure(problem))
         head = (
