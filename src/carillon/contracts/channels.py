@@ -9,6 +9,11 @@ Lane = Literal["high", "normal", "bulk"]
 
 CHANNELS: tuple[Channel, ...] = get_args(Channel)
 LANES: tuple[Lane, ...] = get_args(Lane)
+_QUEUES = {
+    (channel, lane): f"{channel}.queue" if lane == "normal" else f"{channel}.{lane}.queue"
+    for channel in CHANNELS
+    for lane in LANES
+}
 
 STATUS_QUEUE = "status.queue"
 FAILED_QUEUE = "failed.queue"
@@ -29,7 +34,7 @@ def lane_of(priority: int) -> Lane:
 
 def queue_of(channel: Channel, lane: Lane) -> str:
     """`email.queue` for the normal lane, `email.high.queue` and `email.bulk.queue` beside it."""
-    return f"{channel}.queue" if lane == "normal" else f"{channel}.{lane}.queue"
+    return _QUEUES[channel, lane]
 
 
 def topology(retry_delays: tuple[float, ...] = RETRY_DELAYS) -> Topology:

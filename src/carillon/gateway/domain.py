@@ -192,7 +192,7 @@ def checked_variables(variables: dict[str, Any]) -> dict[str, Any]:
     link = variables.get("link")
     if not isinstance(link, str) or not is_http_url(link):
         raise invalid("variables.link", "Expected an http or https address with a host; it is required")
-    if not isinstance(variables.get("meta"), dict | None):
+    if (meta := variables.get("meta")) is not None and not isinstance(meta, dict):
         raise invalid("variables.meta", "Expected an object or null")
     _checked(variables, "variables")
     return variables if "meta" in variables else {**variables, "meta": None}

@@ -3,7 +3,8 @@
 import os
 import time
 from datetime import UTC, datetime
-from uuid import UUID
+from functools import lru_cache
+from uuid import UUID, SafeUUID
 
 _VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
@@ -16,11 +17,15 @@ _FETCHED = 256
 _noise: list[int] = []
 """Random bits fetched ahead: a system call for each key costs more than the key. Taking one is atomic."""
 os.register_at_fork(after_in_child=_noise.clear)
+_new, _set = object.__new__, object.__setattr__
 
 
 def uuid7(milliseconds: int | None = None) -> UUID:
     """A key that sorts by its time of birth; `milliseconds` since the epoch, now if absent."""
-    return UUID(int=_value(time.time_ns() // 1_000_000 if milliseconds is None else milliseconds))
+    key = _new(UUID)  # what the constructor does for an integer, without its questions: a third of the time
+    _set(key, "int", _value(time.time_ns() // 1_000_000 if milliseconds is None else milliseconds))
+    _set(key, "is_safe", SafeUUID.unknown)
+    return key
 
 
 def uuid7_hex() -> str:
@@ -44,7 +49,12 @@ def _random() -> int:
 
 def born_at(key: UUID) -> datetime:
     """The time that a UUIDv7 carries, to the millisecond."""
-    return datetime.fromtimestamp(milliseconds_of(key) / 1000, UTC)
+    return _moment(milliseconds_of(key))
+
+
+@lru_cache(maxsize=16)  # many are born in one millisecond
+def _moment(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def milliseconds_of(key: UUID) -> int:
