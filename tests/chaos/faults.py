@@ -16,6 +16,7 @@ from tests.support.processes import end
 WORKERS = ("email_worker_1", "email_worker_2")
 PUSH_WORKERS = ("push_worker_1", "push_worker_2")
 GATEWAYS = ("gateway_1", "gateway_2")
+WRONG_CLOCKS = {"ahead", "behind", "fast", "slow"}
 STALLED = "the machine stood still"
 _LOOKING_SECONDS = 2.0
 _STALL_SECONDS = 1.0
@@ -48,7 +49,7 @@ async def strike_all(world: World, faults: Sequence[Fault], harms: list[Harm], *
 def harm_of(fault: Fault, since: float, until: float, in_hand: int = 0) -> Harm:
     """With how many messages may have been between the provider's yes and the note of it when this happened: those
     being sent, and those whose outcome was on its way into the table, so that they were claimed (`in_hand`)."""
-    clock = fault.deed in {"ahead", "behind"}
+    clock = fault.deed in WRONG_CLOCKS
     channels = channels_of(fault.target)
     if fault.target in {*WORKERS, *PUSH_WORKERS, "claim_holder"}:
         return Harm(fault.name, since, until, max(SEND_SLOTS, in_hand), channels)
@@ -64,7 +65,7 @@ def channels_of(target: str) -> tuple[Channel, ...]:
 
 
 async def strike(world: World, fault: Fault) -> None:
-    if fault.deed in {"ahead", "behind"}:
+    if fault.deed in WRONG_CLOCKS:
         await mishaps.wrong_clock(world, fault)
     elif fault.deed == "alarm":
         await mishaps.memory_alarm(world, fault)

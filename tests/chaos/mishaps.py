@@ -22,8 +22,8 @@ from tests.support.processes import end
 
 EMAIL_QUEUES = tuple(queue_of("email", lane) for lane in LANES)
 RUBBISH = (b"", b"null", b"\x00\xff\xfe", b'{"notification_id": "1"}', b"[" * 100_000, b'{"variables":' * 5_000)
-_HOUR = 3_600
-_CLOCKS = {"gateway_clock": "gateway_2", "worker_clock": "email_worker_2"}
+_ERRORS = {"ahead": 3_600, "behind": -3_600, "fast": 20, "slow": -20}
+_CLOCKS = {"gateway_clock": "gateway_2", "gateway_seconds": "gateway_2", "worker_clock": "email_worker_2"}
 _NO_ROOM = "8192"
 _PATIENCE = 90.0
 _LETTERS = "SELECT count(*) FROM gateway.dead_letters WHERE message_id IN ({})"
@@ -32,7 +32,7 @@ _LETTERS = "SELECT count(*) FROM gateway.dead_letters WHERE message_id IN ({})"
 async def wrong_clock(world: World, fault: Fault) -> None:
     """Of one of two, from its start to its end."""
     name = _CLOCKS[fault.target]
-    clock = at_another_time(_HOUR if fault.deed == "ahead" else -_HOUR)
+    clock = at_another_time(_ERRORS[fault.deed])
     for environment in (clock, {}):
         await asyncio.to_thread(end, world.platform.processes[name], within=40)
         world.spawn(name, **environment)

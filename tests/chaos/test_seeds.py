@@ -8,14 +8,20 @@ import pytest
 
 from tests.chaos.__main__ import told
 from tests.chaos.run import Trial, run
-from tests.chaos.schedule import FIRST_TARGETS
+from tests.chaos.schedule import DEEDS, FIRST_TARGETS, schedule, targets_of
 from tests.chaos.world import Servers
 from tests.support import servers
 from tests.support.disk import small_disk
 
 SHORT = Trial(seed=2, count=120, faults=4, targets=("claim_holder", "gateway_1", "postgres", "provider"))
-MISHAPS = ("gateway_clock", "worker_clock", "memory", "disk", "queues", "lane")
+MISHAPS = ("gateway_clock", "worker_clock", "memory", "disk", "queues", "lane", "gateway_seconds")
 """Wrong clocks, the memory alarm, a full disk, an emptied queue and rubbish."""
+WITHOUT_A_KILL = {
+    "the gateway's clock": Trial(1, 200, faults=6, targets=MISHAPS),
+    "an emptied queue beside a gateway's clock": Trial(80, 200, faults=6, targets=MISHAPS),
+}
+RESTARTED = 3.0
+"""Seconds that a gateway takes to come back with another clock."""
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -34,6 +40,11 @@ KEPT_SEEDS = (
         "rabbitmq",
         Trial(4, 300, targets=FIRST_TARGETS),
         "a process whose connection ended before the handshake never connected again",
+    ),
+    Kept(
+        "embedded",
+        Trial(5, 1000, targets=tuple(target for target in DEEDS if target != "gateway_seconds")),
+        "12 were doubled by one stop of a push worker of 10 slots, and the judge counted no more than its slots",
     ),
 )
 
@@ -68,14 +79,23 @@ async def test_a_short_seed_loses_nothing(broker: str, request: pytest.FixtureRe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2], ids=["the gateway's clock", "an emptied queue"])
+@pytest.mark.parametrize("trial", WITHOUT_A_KILL.values(), ids=WITHOUT_A_KILL.keys())
 @pytest.mark.parametrize("broker", ["embedded", "rabbitmq"])
 async def test_what_befalls_without_a_kill_loses_nothing(
-    broker: str, seed: int, request: pytest.FixtureRequest, tmp_path: Path
+    broker: str, trial: Trial, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    await hold(
-        Trial(seed, 200, faults=len(MISHAPS), targets=MISHAPS), broker, request.getfixturevalue(broker), tmp_path
-    )
+    await hold(trial, broker, request.getfixturevalue(broker), tmp_path)
+
+
+@pytest.mark.parametrize("on_rabbitmq", [False, True])
+def test_of_those_without_a_kill_one_empties_a_queue_that_has_messages_of_a_wrong_clock(*, on_rabbitmq: bool) -> None:
+    trial = WITHOUT_A_KILL["an emptied queue beside a gateway's clock"]
+    targets = targets_of(trial.seed, trial.targets, on_rabbitmq=on_rabbitmq)
+    faults = schedule(trial.seed, faults=6, seconds=trial.seconds, targets=targets)
+
+    clock, purge = (next(f for f in faults if f.target == target) for target in ("gateway_seconds", "queues"))
+    assert clock.at + RESTARTED < purge.at + purge.seconds < clock.at + RESTARTED + clock.seconds
+    assert purge.at < trial.seconds
 
 
 @pytest.mark.slow

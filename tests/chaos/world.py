@@ -45,7 +45,11 @@ SETTINGS = {
     "CARILLON_MAX_ATTEMPTS": "30",
     "CARILLON_BREAKER_SECONDS": "0.5",
 }
-SOON_MISSED = {"CARILLON_GATEWAY_RECONCILE_SECONDS": "1", "CARILLON_GATEWAY_OVERDUE_SECONDS": "8"}
+SOON_MISSED = {
+    "CARILLON_GATEWAY_RECONCILE_SECONDS": "1",
+    "CARILLON_GATEWAY_OVERDUE_SECONDS": "8",
+    "CARILLON_GATEWAY_SECOND_LOOK_SECONDS": "40",
+}
 """For worlds whose queues are emptied: what is missed there is queued anew within half a minute. Others keep the ten
 minutes, so that nothing else that is lost is mended before it is seen."""
 

@@ -226,7 +226,7 @@ def _relay(settings: GatewaySettings, broker: Broker, outbox: Outbox, grew: asyn
 
 
 def _reconciler(settings: GatewaySettings, broker: Broker, database: Database, replaying: Replaying) -> Loop:
-    bounds = Bounds(settings.overdue_seconds, settings.give_up_seconds)
+    bounds = Bounds(settings.overdue_seconds, settings.give_up_seconds, settings.second_look_seconds)
     store, every = WatchedNotifications(database), settings.reconcile_seconds
     return lambda: keep_reconciled(Reconciling(store, broker, replaying, replaying.grew, bounds, every=every))
 

@@ -60,6 +60,9 @@ class GatewaySettings(Settings, frozen=True, kw_only=True):
     give_up_seconds: Annotated[
         float, Meta(gt=0, description="Age at which silence has failed for good; above the workers' give-up age")
     ] = 172_800.0
+    second_look_seconds: Annotated[
+        float, Meta(gt=0, description="Age at which what was accepted by a slow clock is looked for; above its error")
+    ] = 86_400.0
     broker_lease_seconds: Annotated[
         float,
         Meta(gt=0, description="After how long a stopped recorder's reports are another's, on the PostgreSQL queue"),

@@ -48,10 +48,14 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Seconds: the silence after which it is looked at, and the age at which silence has failed."""
+    """Seconds: the silence after which it is looked at, and the age at which silence has failed.
+
+    `second`: the age at which keys are read again, for what a clock that is slow had hidden from the first look.
+    """
 
     overdue: float
     give_up: float
+    second: float = 86_400.0
 
 
 class Wait(msgspec.Struct, frozen=True):

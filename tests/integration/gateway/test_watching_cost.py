@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
+import msgspec
+import pytest
 
 from carillon.contracts.channels import FAILED_QUEUE, STATUS_QUEUE
 from carillon.gateway.actions.reconcile import reconcile
@@ -108,12 +110,19 @@ async def test_looking_costs_only_those_whose_time_has_come(house: House) -> Non
         assert pages < 250, plan
 
 
-async def test_what_a_slow_clock_hid_from_the_first_look_is_found_by_the_second(house: House) -> None:
+@pytest.mark.parametrize(("second", "age"), [(86_400.0, timedelta(hours=25)), (300.0, timedelta(minutes=10))])
+async def test_what_a_slow_clock_hid_from_the_first_look_is_found_by_the_second(
+    house: House, second: float, age: timedelta
+) -> None:
     await house.sql.execute(
         "UPDATE gateway.watch_marks SET up_to = $1 WHERE name = 'first'", key_from(datetime.now(UTC))
     )
-    await filled(house, timedelta(hours=25), 1000)
+    await filled(house, age, 1000)
     async with reconciler(house) as reconciling:
+        reconciling.bounds = msgspec.structs.replace(reconciling.bounds, second=second * 10)
+        await reconcile(reconciling)
+        assert await house.count("watched_notifications") == 0, "not old enough"
+        reconciling.bounds = msgspec.structs.replace(reconciling.bounds, second=second)
         await reconcile(reconciling)
 
     assert await house.count("watched_notifications") == 1

@@ -17,7 +17,6 @@ from carillon.kit.errors import Unavailable
 from carillon.kit.telemetry.metrics import RECONCILED
 
 _log = structlog.get_logger()
-_SECOND_LOOK = 86_400.0
 
 
 class WatchStore(Protocol):
@@ -101,7 +100,7 @@ async def _revive(reconciling: Reconciling, now: datetime) -> None:
 async def _pass_over(reconciling: Reconciling, now: datetime) -> None:
     """Twice: by then what a clock that is slow, or a commit that took long, had hidden the first time is there."""
     first = reconciling.bounds.overdue
-    for mark, age in (("first", first), ("second", max(_SECOND_LOOK, first))):
+    for mark, age in (("first", first), ("second", max(reconciling.bounds.second, first))):
         until = now - timedelta(seconds=age)
         while await reconciling.store.pass_over(mark, until, limit=reconciling.size) == reconciling.size:
             pass
