@@ -34,6 +34,10 @@ class Held:
         return "over"
 
 
+async def quick() -> str:
+    return "quick"
+
+
 async def test_somebody_looks_again_and_again_until_the_round_ends() -> None:
     looked, work = Held(*[None] * 1_000), Held()
     beside = Beside[str](looked.look)
@@ -86,7 +90,7 @@ async def test_a_quick_round_and_one_of_no_backlog_have_nobody_beside_them() -> 
     looked, work = Held(), Held()
     beside = Beside[str](looked.look)
 
-    assert await beside.go(asyncio.sleep(0, "quick"), beside=True) == "quick"
+    assert await beside.go(quick(), beside=True) == "quick"
     going = asyncio.create_task(beside.go(work.round(), beside=False))
     await eventually(lambda: work.begun)
     work.go.set()

@@ -29,7 +29,7 @@ UNREADABLE = {
 
 @dataclass
 class Slow:
-    """A route that answers once the gate is open."""
+    """A route that answers once the gate is open. A line has had an answer: its time does not run from connecting."""
 
     asked: int = 0
     gate: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,6 +53,8 @@ class Slow:
             reader, writer = await asyncio.open_connection(host, int(port))
             try:
                 async with asyncio.timeout(20):
+                    writer.write(b"GET /v1/nothing HTTP/1.1\r\nHost: x\r\n\r\n")
+                    await reader.readuntil(b"}")
                     yield reader, writer
             finally:
                 writer.close()
@@ -72,9 +74,9 @@ def statuses(told: bytes) -> list[bytes]:
 async def test_what_is_never_finished_is_ended_after_the_answers_that_are_owed(
     monkeypatch: pytest.MonkeyPatch, begun: bytes, requests: int
 ) -> None:
-    monkeypatch.setattr("carillon.kit.http.protocol.PATIENCE", 0.05)
     slow = Slow()
     async with slow.line() as (reader, writer):
+        monkeypatch.setattr("carillon.kit.http.protocol.PATIENCE", 0.05)
         writer.write(SLOW * requests + begun)
         await eventually(lambda: slow.asked)
         with pytest.raises(TimeoutError):  # several times as long as it has
@@ -121,8 +123,8 @@ async def test_what_cannot_be_read_is_refused_after_the_answers_that_are_owed(
 
 
 async def test_what_was_answered_before_its_body_came_is_answered_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("carillon.kit.http.protocol.PATIENCE", 0.05)
     async with Slow().line() as (reader, writer):
+        monkeypatch.setattr("carillon.kit.http.protocol.PATIENCE", 0.05)
         writer.write(HEAD.replace(b"/read", b"/slow") + b"Content-Length: 9\r\n\r\n{")
 
         assert statuses(await reader.read()) == [b"405"]
