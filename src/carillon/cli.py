@@ -69,12 +69,20 @@ def run(service: ServiceName) -> None:
 
 
 @app.command
-def migrate(*, data_dir: DataDir = None) -> None:
+def migrate(
+    *,
+    data_dir: DataDir = None,
+    check: Annotated[bool, Parameter(help="Only look: one line for each schema that differs, exit code 1.")] = False,
+) -> None:
     """Bring every schema up to date; make the administrator, the application token and the services' tokens."""
     from carillon import running_apart
 
     settings = load(PlatformSettings, "", _with_flags(data_dir=data_dir))
     configure_logs(settings.log_level, settings.log_format)
+    if check:
+        found = _run(running_apart.troubles())
+        print("\n".join(found) or "Every schema is as this release needs it.")
+        sys.exit(1 if found else 0)
     _run(running_apart.migrate(settings.data_dir))
 
 

@@ -6,9 +6,11 @@ A service is imported when it is asked for: all five take seconds and tens of Mi
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from carillon.kit.migrations import trouble_with
 from carillon.kit.service import Service
 from carillon.kit.settings import Settings
 
@@ -31,6 +33,11 @@ class Entry:
 
     async def migrate(self, settings: Any) -> None:
         await self._app.migrate(settings)
+
+    async def trouble_with_schema(self, settings: Any) -> str:
+        """What is to be done about its tables, in one line; empty when they are as this code needs them."""
+        folder = Path(__file__).parent / self.schema / "migrations"
+        return await trouble_with(settings.database_url, self.schema, folder)
 
     @property
     def end_leases(self) -> Callable[[Any], Awaitable[None]] | None:

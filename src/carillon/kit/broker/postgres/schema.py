@@ -41,16 +41,20 @@ MIGRATIONS = (
 
 async def migrate_broker(dsn: str) -> None:
     """Create or update the schema `broker`; raises `BrokerUnavailable` when the database cannot be reached."""
-    try:
-        connection = await asyncpg.connect(dsn, timeout=TIMEOUT, command_timeout=TIMEOUT)
-    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
-        raise BrokerUnavailable(f"the broker's database cannot be reached: {error}") from error
+    connection = await _connected(dsn)
     try:
         async with connection.transaction():
             await connection.execute("SELECT pg_advisory_xact_lock($1)", ADVISORY_LOCK)
             await _migrate(connection)
     finally:
         await connection.close(timeout=5)
+
+
+async def _connected(dsn: str) -> asyncpg.Connection:
+    try:
+        return await asyncpg.connect(dsn, timeout=TIMEOUT, command_timeout=TIMEOUT)
+    except (OSError, TimeoutError, asyncpg.PostgresError) as error:
+        raise BrokerUnavailable(f"the broker's database cannot be reached: {error}") from error
 
 
 async def _migrate(connection: asyncpg.Connection) -> None:
@@ -62,6 +66,21 @@ async def _migrate(connection: asyncpg.Connection) -> None:
     for version, script in enumerate(MIGRATIONS[done:], start=done + 1):
         await connection.execute(script)
         await connection.execute("INSERT INTO broker.schema_version VALUES ($1)", version)
+
+
+async def broker_version(dsn: str) -> int:
+    """How many of `MIGRATIONS` the schema has had, 0 where there is none. Raises `BrokerUnavailable`."""
+    connection = await _connected(dsn)
+    try:
+        version: int = await connection.fetchval("SELECT coalesce(max(version), 0) FROM broker.schema_version")
+    except (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
+        return 0
+    except asyncpg.PostgresError as error:
+        raise BrokerUnavailable(f"the broker's database refuses: {error}") from error
+    else:
+        return version
+    finally:
+        await connection.close(timeout=5)
 
 
 async def end_leases(dsn: str) -> None:
