@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-all bytecode chaos check fmt outage dead-letters mutations docs docs-reference bench lock clean
+.PHONY: help up demo test test-all bytecode chaos check fmt outage dead-letters mutations docs pictures docs-reference bench lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ chaos: $(VENV)/.development ## kill everything at random and judge: SEEDS=1..20 
 
 docs: $(VENV)/.development ## build the documents as a site, diagrams drawn: .site/html
 	$(BIN)/python -m website
+
+pictures: $(VENV)/.development ## take the README's pictures anew, of a platform after `carillon demo`
+	$(BIN)/python -m tests.documents.pictures
 
 docs-reference: $(VENV)/.development ## write anew what the reference takes from the code
 	RENEW_REFERENCE=1 $(BIN)/python -m tests.documents.reference
