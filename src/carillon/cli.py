@@ -22,6 +22,7 @@ from carillon.kit.embedded_postgres import EmbeddedPostgresError
 from carillon.kit.errors import Unavailable
 from carillon.kit.settings import SettingsError, load
 from carillon.kit.telemetry.logs import configure_logs
+from carillon.kit.telemetry.tracing import traces_sent
 from carillon.process_settings import PlatformSettings
 
 if TYPE_CHECKING:
@@ -57,7 +58,8 @@ def up(
     configure_logs(settings.log_level, settings.log_format)
     for name in all_in_one.unknown_variables():
         _say(f"carillon: {name} is not a setting of ours; `carillon settings` lists them.")
-    _run(all_in_one.up(settings, _welcome))
+    with traces_sent(settings.otlp_endpoint, "carillon", os.environ):
+        _run(all_in_one.up(settings, _welcome))
 
 
 @app.command

@@ -8,6 +8,8 @@ from msgspec import Meta
 from carillon.kit.settings import Settings
 from carillon.kit.telemetry.logs import LogFormat, LogLevel
 
+_TRACES = "Where traces go, by OTLP over HTTP (http://collector:4318); OTEL_EXPORTER_OTLP_ENDPOINT does it too"
+
 
 class PlatformSettings(Settings, frozen=True, kw_only=True):
     """What `carillon up` itself reads."""
@@ -19,6 +21,7 @@ class PlatformSettings(Settings, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="Port of the front door")] = 8000
     log_level: Annotated[LogLevel, Meta(description="debug, info, warning or error")] = "warning"
     log_format: Annotated[LogFormat, Meta(description="json or text")] = "text"
+    otlp_endpoint: Annotated[str | None, Meta(description=_TRACES)] = None
 
 
 class ProcessSettings(Settings, frozen=True, kw_only=True):
@@ -28,3 +31,4 @@ class ProcessSettings(Settings, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535, description="Port to listen on")] = 8000
     log_level: Annotated[LogLevel, Meta(description="debug, info, warning or error")] = "info"
     log_format: Annotated[LogFormat, Meta(description="json or text")] = "json"
+    otlp_endpoint: Annotated[str | None, Meta(description=_TRACES)] = None

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from carillon.kit.broker.postgres.schema import MIGRATIONS, broker_version, migr
 from carillon.kit.service import bind, serve
 from carillon.kit.settings import load
 from carillon.kit.telemetry.logs import configure_logs
+from carillon.kit.telemetry.tracing import traces_sent
 from carillon.process_settings import ProcessSettings
 from carillon.services import SERVICES, Entry
 
@@ -26,8 +28,9 @@ async def run(name: str) -> None:
     settings = load(entry.settings, name)
     configure_logs(process.log_level, process.log_format)
     service = entry.build(settings)
-    async with _looking_at_schema(entry, settings):
-        await serve([service], bind(process.host, process.port))
+    with traces_sent(process.otlp_endpoint, f"carillon-{name}", os.environ):
+        async with _looking_at_schema(entry, settings):
+            await serve([service], bind(process.host, process.port))
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ import pytest
 from tests.fakes.fcm import FakeFcm, fake_fcm
 from tests.fakes.smtp import FakeSmtp, fake_smtp
 from tests.support.client import Client, connected
+from tests.support.collector import Collector, collector
 from tests.support.platform import Platform, all_in_one, five_processes, towards
 from tests.support.servers import PostgresServer, RabbitServer
 
@@ -24,6 +25,12 @@ def fcm() -> Iterator[FakeFcm]:
 
 
 @pytest.fixture(scope="session")
+def traces() -> Iterator[Collector]:
+    with collector() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
 def one_process(tmp_path_factory: pytest.TempPathFactory, smtp: FakeSmtp, fcm: FakeFcm) -> Iterator[Platform]:
     folder = tmp_path_factory.mktemp("together")
     with all_in_one(folder, towards(smtp, fcm, folder)) as platform:
@@ -35,11 +42,18 @@ def processes_apart(
     tmp_path_factory: pytest.TempPathFactory,
     smtp: FakeSmtp,
     fcm: FakeFcm,
+    traces: Collector,
     postgres_server: PostgresServer,
     rabbitmq_server: RabbitServer,
 ) -> Iterator[Platform]:
+    """All that can be observed is: traces are sent, and the log tells every step. The one process tells neither."""
     folder = tmp_path_factory.mktemp("apart")
-    with five_processes(folder, towards(smtp, fcm, folder), postgres_server, rabbitmq_server) as platform:
+    observed = {
+        "CARILLON_OTLP_ENDPOINT": traces.url,
+        "OTEL_BSP_SCHEDULE_DELAY": "100",
+        "CARILLON_LOG_LEVEL": "debug",
+    }
+    with five_processes(folder, towards(smtp, fcm, folder) | observed, postgres_server, rabbitmq_server) as platform:
         yield platform
 
 

@@ -16,6 +16,7 @@ class DeliveryRequested(msgspec.Struct, frozen=True, kw_only=True):
     """One notification on its way to a channel worker. `generation` rises with every re-queue.
 
     `send_at`: it was not to be sent before; its age counts from then. It is not sent from `expires_at` on.
+    `traceparent` is W3C's, where the request that asked for it is traced.
     """
 
     notification_id: UUID
@@ -31,6 +32,7 @@ class DeliveryRequested(msgspec.Struct, frozen=True, kw_only=True):
     correlation_id: str
     send_at: datetime | None = None
     expires_at: datetime | None = None
+    traceparent: str | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def due_at(self) -> datetime:
@@ -59,7 +61,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeliveryReported(msgspec.Struct, frozen=True, kw_only=True):
-    """What a worker found. Applied in any order, any number of times; `rank` as in `contracts.statuses`."""
+    """What a worker found. Applied in any order, any number of times; `rank` as in `contracts.statuses`.
+
+    `correlation_id` is the request's; workers of former releases do not tell it.
+    """
 
     notification_id: UUID
     generation: int
@@ -71,6 +76,8 @@ class DeliveryReported(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     next_expected_at: datetime | None = None
     steps: list[Step] = []
+    correlation_id: str | None = None
+    traceparent: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class DeliveriesReported(msgspec.Struct, frozen=True):

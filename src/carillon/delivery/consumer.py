@@ -14,6 +14,7 @@ from carillon.delivery.actions.deliver import deliver
 from carillon.delivery.actions.tools import Tools, Work
 from carillon.kit.broker.port import OUTCOMES, REASON_HEADER, Broker, DeadLetter, Delivery, Done, Outcome
 from carillon.kit.telemetry.metrics import MESSAGES, QUEUE_WAIT
+from carillon.kit.telemetry.tracing import TRACEPARENT
 
 _log = structlog.get_logger()
 _LARGEST_GENERATION = 2**31 - 1
@@ -66,6 +67,7 @@ class LaneConsumer:
             headers.get(REASON_HEADER),
             crashes.counted(headers),
             last_words.first_error(headers),
+            headers.get(TRACEPARENT),
         )
 
     def _account(self, outcomes: Sequence[Outcome], seconds: float) -> None:

@@ -35,7 +35,7 @@ BREAKER = Gauge(
     "carillon_provider_breaker", "A provider's breaker: 0 closed, 1 half-open, 2 open", ["service", "provider"]
 )
 
-_OUTCOMES: dict[type[Ending], str] = {
+OUTCOMES: dict[type[Ending], str] = {
     Delivered: "delivered",
     Suppressed: "suppressed",
     Undeliverable: "failed",
@@ -57,7 +57,7 @@ class Endings:
     def count(self, ending: Ending, lane: Lane, due_at: datetime) -> None:
         key = (type(ending), getattr(ending, "provider", None) or "")
         if (tally := self._tallies.get(key)) is None:
-            labels = (self._service, self._channel, key[1], _OUTCOMES[key[0]])
+            labels = (self._service, self._channel, key[1], OUTCOMES[key[0]])
             tally = self._tallies[key] = Tally(DELIVERIES.labels(*labels))
         tally.count += 1
         if isinstance(ending, Delivered):

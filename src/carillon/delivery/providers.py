@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 
 from carillon.contracts.channels import Lane
-from carillon.delivery import crashes, metrics
+from carillon.delivery import crashes, metrics, tracing
 from carillon.delivery.domain import Accepted, Failed, ProviderAnswer, Refused
 from carillon.delivery.ports import Provider
 from carillon.delivery.rate import Rate
@@ -76,7 +76,7 @@ class Route:
         Once the breaker has opened it learns from its probe alone: what began before tells of times gone by.
         """
         try:
-            answer = await self._answer(item, seconds)
+            answer = await tracing.sent(self.name, self._answer(item, seconds))
         except asyncio.CancelledError:
             if probe:
                 self.breaker.abandoned()

@@ -37,6 +37,8 @@ class Trail:
     """What happened to a request before its ending, in order; numbered once the attempt is known."""
 
     steps: list[tuple[StepKind, datetime, dict[str, Any]]] = field(default_factory=list)
+    span: Any = None
+    """That of this handling, where traces are on."""
 
     def note(self, kind: StepKind, at: datetime, **detail: Any) -> None:
         self.steps.append((kind, at, {name: value for name, value in detail.items() if value is not None}))
@@ -66,6 +68,7 @@ def report_of(request: DeliveryRequested, trail: Trail, ending: Ending, told: To
         reason=own.reason if not isinstance(ending, Delivered) else None,
         error=clean(ending.error) if isinstance(ending, Undeliverable | Retrying | Expired) and ending.error else None,
         attempts=attempt,
+        correlation_id=request.correlation_id,
         next_expected_at=None if delay is None else _no_later(ending, delay, told),
         steps=[*(() if isinstance(ending, Waiting) else _walked(request, trail, attempt)), own],
     )

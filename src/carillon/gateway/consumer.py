@@ -12,6 +12,7 @@ from carillon.gateway.actions.forget import ErasureStore, forget
 from carillon.gateway.actions.ports import ReportStore
 from carillon.gateway.actions.record import record
 from carillon.gateway.errors import RowsRefused
+from carillon.gateway.tracing import recorded
 from carillon.kit.broker.port import OUTCOMES, DeadLetter, Delivery, Done, Handler, Outcome, RetryAfter
 from carillon.kit.errors import Unavailable
 from carillon.kit.telemetry.metrics import MESSAGES
@@ -29,7 +30,8 @@ def reports_handler(store: ReportStore) -> Handler:
     async def handle(deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
         decoded = [_reports(delivery) for delivery in deliveries]
         readable = [reports for reports in decoded if reports is not None]
-        outcomes = iter(await _recorded(readable, store))
+        with recorded(readable):
+            outcomes = iter(await _recorded(readable, store))
         answered = [DeadLetter("undecodable") if reports is None else next(outcomes) for reports in decoded]
         _count(answered, STATUS_QUEUE)
         return answered

@@ -124,7 +124,12 @@ class Month(msgspec.Struct, frozen=True):
 
 
 def acceptance_of(
-    asked: NotificationRequested, *, notification_id: UUID, caller_id: UUID, correlation_id: str
+    asked: NotificationRequested,
+    *,
+    notification_id: UUID,
+    caller_id: UUID,
+    correlation_id: str,
+    traceparent: str | None = None,
 ) -> Acceptance:
     """Raises Invalid where a field breaks a rule. The time of acceptance is the id's own."""
     now = born_at(notification_id)
@@ -161,6 +166,7 @@ def acceptance_of(
                 correlation_id=correlation_id,
                 send_at=send_at,
                 expires_at=schedule.expires_at,
+                traceparent=traceparent or msgspec.UNSET,
             )
         ),
         send_at=send_at,

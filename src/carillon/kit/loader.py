@@ -1,6 +1,7 @@
 """A data loader: many callers ask for one key each, the other side is asked once for all that gathered (window 0)."""
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from typing import Generic, TypeVar
 
@@ -23,19 +24,27 @@ class Loader(Generic[K, V]):
         parallel: int = 4,
     ) -> None:
         self._load = load
+        self._asking: contextvars.Context | None = None
         self._coalescer: Coalescer[K, V | None] = Coalescer(self._flush, size=size, parallel=parallel)
 
     async def __call__(self, key: K) -> V | None:
         """The value of one key; None where the other side knows none."""
-        return await self._coalescer(key)
+        return await self.ask(key)
 
     def ask(self, key: K) -> "asyncio.Future[V | None]":
         """As calling, for those who wait for the value in their own way. Raises Unavailable."""
+        if self._asking is None:
+            self._asking = contextvars.copy_context()
         return self._coalescer.ask(key)
 
     async def drain(self) -> None:
         await self._coalescer.drain()
 
     async def _flush(self, keys: Sequence[K]) -> Sequence[V | Exception | None]:
-        found = await self._load(list(dict.fromkeys(keys)))
+        """In the name of one of those who ask: not of whoever woke the flusher, perhaps long ago."""
+        asking, self._asking = self._asking, None
+        found = await asyncio.create_task(self._loaded(list(dict.fromkeys(keys))), context=asking)
         return [found.get(key) for key in keys]
+
+    async def _loaded(self, keys: Sequence[K]) -> Mapping[K, V | Exception]:
+        return await self._load(keys)

@@ -15,6 +15,7 @@ from typing import cast
 import structlog
 import uvicorn
 
+from carillon.kit.http import observed
 from carillon.kit.http.door import Admitting
 from carillon.kit.http.edge import App
 from carillon.kit.http.front_door import front_door
@@ -95,9 +96,13 @@ async def serve(
     async with AsyncExitStack() as stack:
         stack.enter_context(_signals(stop, hurry))
         running = {service.name: await stack.enter_async_context(service.open()) for service in services}
-        app = front_door([(service, running[service.name]) for service in services])
+        app: App = front_door([(service, running[service.name]) for service in services])
         shortcuts = [shortcut for each in running.values() for shortcut in each.shortcuts]
         doors = [door for each in running.values() for door in each.doors]
+        if observed.wanted():
+            app = observed.observed_app(app)
+            shortcuts = [observed.observed_shortcut(shortcut) for shortcut in shortcuts]
+            doors = [observed.observed_door(door) for door in doors]
         async with http_server(app, listening, shortcuts=shortcuts, doors=doors):
             lag = asyncio.create_task(watch_loop(), name="loop_lag")
             loops = [

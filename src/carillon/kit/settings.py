@@ -22,6 +22,7 @@ _SCHEMES = {
     "gateway_url": _HTTP,
     "public_url": _HTTP,
     "fcm_url": _HTTP,
+    "otlp_endpoint": _HTTP,
 }  # `smtp_url` is a list with options: its worker judges it
 _TEN_YEARS = 10 * 366 * 86_400
 

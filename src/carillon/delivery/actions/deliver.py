@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import structlog
 
-from carillon.delivery import crashes, last_words
+from carillon.delivery import crashes, last_words, tracing
 from carillon.delivery.actions.attempt import attempt
 from carillon.delivery.actions.prepare import Prepared, prepare
 from carillon.delivery.actions.tools import Tools, Work
@@ -37,6 +37,7 @@ _STORE_AWAY_SECONDS = 5.0
 async def deliver(batch: Sequence[Work], tools: Tools) -> Sequence[Outcome]:
     """One outcome per message, in order; one claim statement for all that are ready."""
     trails = [Trail() for _ in batch]
+    tracing.begin(batch, trails, tools.channel.name)
     looked = await asyncio.gather(*(_prepared(work, trail, tools) for work, trail in zip(batch, trails, strict=True)))
     prepared = await _recalled(batch, looked, tools)
     claimed_at = tools.clock()
@@ -51,6 +52,7 @@ async def deliver(batch: Sequence[Work], tools: Tools) -> Sequence[Outcome]:
 
 async def _prepared(work: Work, trail: Trail, tools: Tools) -> Prepared | Ending:
     correlation.bind(work.request.correlation_id)
+    tracing.enter(trail)
     try:
         return await prepare(work, trail, tools)
     except Exception as error:  # noqa: BLE001 - one message's crash is no reason to fail its neighbours
@@ -124,11 +126,14 @@ async def _concluded(
     tools: Tools,
 ) -> Outcome:
     correlation.bind(work.request.correlation_id)
+    tracing.enter(trail)
     try:
         ending = await _ended(work, step, found, claimed_at, tools) if isinstance(step, Prepared) else step
     except Exception as error:  # noqa: BLE001 - as above; the claim's lease brings the message back
         ending = _crashed(work, error, tools)
-    return await _told(work, trail, ending, tools)
+    outcome = await _told(work, trail, ending, tools)
+    tracing.end(trail, ending)
+    return outcome
 
 
 async def _ended(
@@ -170,7 +175,7 @@ async def _told(work: Work, trail: Trail, ending: Ending, tools: Tools) -> Outco
         return outcome
     told = Told(tools.now(), tools.limits.ladder, tools.limits.lease)
     try:
-        await tools.reports(report_of(work.request, trail, ending, told))
+        await tracing.told(report_of(work.request, trail, ending, told), tools.reports)
     except BrokerError as error:
         _log.warning("report_not_published", error=type(error).__name__)
         if not isinstance(outcome, RetryAfter) or _put_off(ending):  # the next time it is not to be silent

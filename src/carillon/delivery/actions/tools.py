@@ -51,7 +51,7 @@ class Tools:
 class Work:
     """One message in hand. `seen_before` is the broker's hint at how often it was handed out, `last_reason` why it was
     put off the last time, `crashes` how often it has crashed its worker, `first_error` what its first failed attempt
-    met."""
+    met, `traceparent` the trace that its message was handed over in."""
 
     request: DeliveryRequested
     lane: Lane
@@ -59,6 +59,7 @@ class Work:
     last_reason: str | None = None
     crashes: int = 0
     first_error: str | None = None
+    traceparent: str | None = None
 
     def age(self, now: datetime) -> float:
         """Seconds since it was to be sent."""

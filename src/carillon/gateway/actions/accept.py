@@ -17,6 +17,7 @@ from carillon.gateway.errors import RequestIdReused, RowsRefused
 from carillon.kit.coalescer import coalescing
 from carillon.kit.errors import Problem
 from carillon.kit.ids import uuid7
+from carillon.kit.telemetry.tracing import TRACING
 
 _log = structlog.get_logger()
 
@@ -41,7 +42,13 @@ async def accept(asked: NotificationRequested, acceptor: Acceptor, *, caller_id:
     A replay does not depend on the user or the template being there still, nor on how much waits or whether its times
     are to come; a neighbour that cannot be asked hinders nobody.
     """
-    acceptance = acceptance_of(asked, notification_id=uuid7(), caller_id=caller_id, correlation_id=correlation_id)
+    acceptance = acceptance_of(
+        asked,
+        notification_id=uuid7(),
+        caller_id=caller_id,
+        correlation_id=correlation_id,
+        traceparent=TRACING.traceparent(),
+    )
     doubt: Problem | None = acceptance.doubt or acceptor.backlog.refusal(acceptance.queue)
     doubt = doubt or (await look_up(asked, acceptor.neighbours)).unknown(asked)
     if doubt is None:

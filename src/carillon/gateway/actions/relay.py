@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
+from uuid import UUID
 
 import structlog
 
@@ -16,11 +17,13 @@ from carillon.gateway.actions.beside import Beside
 from carillon.gateway.actions.ports import OutboxStore, Publisher
 from carillon.gateway.actions.room import Room, no_bound
 from carillon.gateway.domain import Due
+from carillon.gateway.tracing import published
 from carillon.gateway.turns import HIGH, by_lanes, more_waits
 from carillon.kit.broker.batches import BackOff
 from carillon.kit.broker.port import BrokerUnavailable, Message, PublishFailed
 from carillon.kit.errors import Unavailable
 from carillon.kit.telemetry.metrics import PUBLISHED
+from carillon.kit.telemetry.tracing import TRACEPARENT
 
 _log = structlog.get_logger()
 
@@ -172,7 +175,8 @@ async def _round(terms: Relaying) -> Relayed:
 async def _publish(broker: Publisher, due: Sequence[Due]) -> tuple[set[Any], str | None, bool]:
     """The ids that are not known to be with the broker, the trouble, and whether it may have them after all."""
     try:
-        await broker.publish([_message(d) for d in by_lanes(due)])
+        with published(due) as traced:
+            await broker.publish([_message(d, traced) for d in by_lanes(due)])
     except PublishFailed as error:
         return {m.message_id for m in error.failed}, error.reason, True
     except BrokerUnavailable as error:
@@ -180,8 +184,11 @@ async def _publish(broker: Publisher, due: Sequence[Due]) -> tuple[set[Any], str
     return set(), None, False
 
 
-def _message(due: Due) -> Message:
-    return Message(due.queue, due.body, {CORRELATION_HEADER: due.correlation_id}, due.notification_id)
+def _message(due: Due, traced: Mapping[UUID, str]) -> Message:
+    headers = {CORRELATION_HEADER: due.correlation_id}
+    if (traceparent := traced.get(due.notification_id)) is not None:
+        headers[TRACEPARENT] = traceparent
+    return Message(due.queue, due.body, headers, due.notification_id)
 
 
 def _count(sent: Sequence[Due]) -> None:

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from carillon.kit.broker.port import Broker, Topology, Tuning
 from carillon.kit.broker.postgres.adapter import open_postgres
 from carillon.kit.broker.rabbitmq.adapter import open_rabbitmq
+from carillon.kit.telemetry.tracing import TRACING
 
 
 @asynccontextmanager
@@ -16,6 +17,7 @@ async def open_broker(
 
     `name` is what the server's own tools show for the connection.
     """
+    TRACING.broker = "rabbitmq" if url.startswith("amqp") else "postgresql"
     async with _adapter(url, topology, name=name, tuning=tuning or Tuning()) as broker:
         yield broker
 

@@ -10,6 +10,7 @@ import msgspec
 
 from carillon.kit.http.envelope import Envelope, ErrorEnvelope
 from carillon.kit.telemetry import correlation
+from carillon.kit.telemetry.tracing import TRACING
 
 T = TypeVar("T")
 
@@ -55,6 +56,14 @@ class ServiceClient:
         data = None if body is None else msgspec.json.encode(body)
         if data is not None:
             sent["Content-Type"] = "application/json"
+        if (spans := TRACING.spans) is None or spans.in_hand is None:
+            return await self._called(method, path, data, sent)
+        with spans.span(method, "client", {"http.request.method": method}) as span:
+            answer = await self._called(method, path, data, {**sent, **spans.headers()})
+            spans.answered(span, answer.status)
+            return answer
+
+    async def _called(self, method: str, path: str, data: bytes | None, sent: Mapping[str, str]) -> Answer:
         try:
             async with self._session.request(
                 method, self._base + path, data=data, headers=sent, timeout=self._deadline, allow_redirects=False

@@ -8,6 +8,7 @@ import structlog
 from structlog.typing import EventDict, WrappedLogger
 
 from carillon.kit.telemetry import correlation
+from carillon.kit.telemetry.tracing import TRACING
 
 LogFormat = Literal["json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -17,6 +18,7 @@ def configure_logs(level: LogLevel = "info", log_format: LogFormat = "json") -> 
     """Once a process, at start: our events and those of libraries (from WARNING on) leave in the same shape."""
     shared: list[structlog.typing.Processor] = [
         _with_correlation_id,
+        _with_trace_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -53,4 +55,11 @@ def configure_logs(level: LogLevel = "info", log_format: LogFormat = "json") -> 
 def _with_correlation_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     if (present := correlation.current()) and "correlation_id" not in event:
         event["correlation_id"] = present
+    return event
+
+
+def _with_trace_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """So that whoever reads a line finds its trace, and the other way round."""
+    if (spans := TRACING.spans) is not None and (part_of := spans.in_hand) is not None:
+        event["trace_id"] = format(part_of.trace_id, "032x")
     return event
