@@ -42,7 +42,7 @@ def _first_line(block: Block) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 @pytest.mark.parametrize("document", _read(), ids=lambda document: document.name)
 def test_the_commands_of_a_document_do_what_they_say(
     document: Document, tmp_path: Path, request: pytest.FixtureRequest
@@ -54,7 +54,7 @@ def test_the_commands_of_a_document_do_what_they_say(
     elif not any(" up" in _first_line(block) for block in blocks):
         blocks = [_UP, *blocks]
 
-    Checkout(tmp_path).run(blocks, replaced, within=90)
+    Checkout(tmp_path).run(blocks, replaced, within=300)
 
 
 def test_what_is_excused_from_running_is_there_and_has_a_reason() -> None:
@@ -65,12 +65,12 @@ def test_what_is_excused_from_running_is_there_and_has_a_reason() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400)
 def test_a_command_that_fails_or_is_refused_fails_its_document(tmp_path: Path) -> None:
     refused = Block("sh", "curl -s http://127.0.0.1:8000/api/v1/stats\n", 7)
 
     with pytest.raises(AssertionError, match="unauthenticated"):
-        Checkout(tmp_path).run([_UP, refused], {}, within=90)
+        Checkout(tmp_path).run([_UP, refused], {}, within=300)
 
 
 def test_blocks_of_commands_say_that_they_are() -> None:
