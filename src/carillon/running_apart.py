@@ -26,7 +26,7 @@ async def run(name: str) -> None:
     process = load(ProcessSettings, name)
     entry = SERVICES[name]
     settings = load(entry.settings, name)
-    configure_logs(process.log_level, process.log_format)
+    configure_logs(process.log_level, process.log_format, service=name)
     service = entry.build(settings)
     with traces_sent(process.otlp_endpoint, f"carillon-{name}", os.environ):
         async with _looking_at_schema(entry, settings):

@@ -1,6 +1,7 @@
 """Deliver a batch: every message to its own ending, told before it is settled; none harms its neighbours."""
 
 import asyncio
+import logging
 from collections.abc import Sequence
 
 import structlog
@@ -39,6 +40,7 @@ async def deliver(batch: Sequence[Work], tools: Tools) -> Sequence[Outcome]:
     trails = [Trail() for _ in batch]
     tracing.begin(batch, trails, tools.channel.name)
     looked = await asyncio.gather(*(_prepared(work, trail, tools) for work, trail in zip(batch, trails, strict=True)))
+    _log_steps(batch, trails)
     prepared = await _recalled(batch, looked, tools)
     claimed_at = tools.clock()
     found = iter(await _claimed(batch, prepared, tools))
@@ -194,6 +196,17 @@ def _outcome(work: Work, ending: Ending) -> Outcome:
         case Waiting():
             headers = {crashes.HEADER: str(ending.crashes)} if ending.crashes else {}
             return RetryAfter(ending.delay, ending.mark, headers)
+
+
+def _log_steps(batch: Sequence[Work], trails: Sequence[Trail]) -> None:
+    """What the timeline tells of the way to an ending, in the same words; for who has asked for every step."""
+    if not _log.is_enabled_for(logging.DEBUG):
+        return
+    for work, trail in zip(batch, trails, strict=True):
+        request = work.request
+        told = {"notification_id": str(request.notification_id), "correlation_id": request.correlation_id}
+        for kind, _, detail in trail.steps:
+            _log.debug("delivery_step", step=kind, **detail, **told)
 
 
 def _log_ending(work: Work, ending: Ending) -> None:

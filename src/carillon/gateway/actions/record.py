@@ -1,5 +1,6 @@
 """Record: what workers and providers reported becomes status and timeline, in any order, any number of times."""
 
+import logging
 from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
@@ -13,6 +14,7 @@ from carillon.gateway.actions.ports import NotificationStore, ReportStore
 from carillon.gateway.domain import Known, cut, newest, report_of
 from carillon.gateway.errors import NotificationNotFound
 from carillon.gateway.watching import waits_of
+from carillon.kit.telemetry import correlation
 
 _log = structlog.get_logger()
 
@@ -30,6 +32,17 @@ async def record(reports: Sequence[DeliveryReported], store: ReportStore) -> Non
         if unknown := greatest.keys() - known:
             _log.warning("reports_of_unknown_notifications", count=len(unknown), some=sorted(map(str, unknown))[:5])
         _log.info("reports_recorded", reports=len(piece), notifications=len(known))
+        _tell_each(piece)
+
+
+def _tell_each(reports: Sequence[DeliveryReported]) -> None:
+    if _log.is_enabled_for(logging.DEBUG):
+        for report in reports:
+            told = {
+                "notification_id": str(report.notification_id),
+                "correlation_id": report.correlation_id or correlation.current(),
+            }
+            _log.debug("report_recorded", status=report.status, stage=report.stage, **told)
 
 
 async def record_word(

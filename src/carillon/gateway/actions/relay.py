@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -129,6 +130,7 @@ async def _hand_over(terms: Relaying, due: Sequence[Due]) -> tuple[int, str | No
         terms.owed.append(partial(terms.outbox.settle, sent, at))
         _count(sent)
         _log.info("outbox_relayed", published=len(sent), failed=len(failed))
+        _tell_each(sent)
     if failed:
         unsent = [d for d in due if d.notification_id in failed]
         rest = _REST_OF_FAILED if doubtful else 0.0
@@ -189,6 +191,13 @@ def _message(due: Due, traced: Mapping[UUID, str]) -> Message:
     if (traceparent := traced.get(due.notification_id)) is not None:
         headers[TRACEPARENT] = traceparent
     return Message(due.queue, due.body, headers, due.notification_id)
+
+
+def _tell_each(sent: Sequence[Due]) -> None:
+    if _log.is_enabled_for(logging.DEBUG):
+        for due in sent:
+            told = {"notification_id": str(due.notification_id), "correlation_id": due.correlation_id}
+            _log.debug("notification_queued", queue=due.queue, **told)
 
 
 def _count(sent: Sequence[Due]) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from functools import partial
 from typing import Literal
 
 import structlog
@@ -14,11 +15,13 @@ LogFormat = Literal["json", "text"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 
-def configure_logs(level: LogLevel = "info", log_format: LogFormat = "json") -> None:
-    """Once a process, at start: our events and those of libraries (from WARNING on) leave in the same shape."""
+def configure_logs(level: LogLevel = "info", log_format: LogFormat = "json", *, service: str = "") -> None:
+    """Once a process, at start: our events and those of libraries (from WARNING on) leave in the same shape, with the
+    name of the `service` where the process is one alone."""
     shared: list[structlog.typing.Processor] = [
         _with_correlation_id,
         _with_trace_id,
+        *([partial(_with_service, service)] if service else []),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -62,4 +65,9 @@ def _with_trace_id(_logger: WrappedLogger, _method: str, event: EventDict) -> Ev
     """So that whoever reads a line finds its trace, and the other way round."""
     if (spans := TRACING.spans) is not None and (part_of := spans.in_hand) is not None:
         event["trace_id"] = format(part_of.trace_id, "032x")
+    return event
+
+
+def _with_service(service: str, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    event.setdefault("service", service)
     return event
