@@ -63,7 +63,7 @@ chaos: $(VENV)/.development ## kill everything at random and judge: SEEDS=1..20 
 docs: $(VENV)/.development ## build the documents as a site, diagrams drawn: .site/html
 	$(BIN)/python -m website
 
-pictures: $(VENV)/.development ## take the README's pictures anew, of a platform after `carillon demo`
+pictures: $(VENV)/.development ## take the README's picture anew, of a platform after `carillon demo`
 	$(BIN)/python -m tests.documents.pictures
 
 docs-reference: $(VENV)/.development ## write anew what the reference takes from the code
