@@ -1,5 +1,6 @@
 """What travels through the broker as AsyncAPI 3.0, made from the messages and from the topology."""
 
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -78,7 +79,19 @@ def described() -> dict[str, Any]:
         "defaultContentType": "application/json",
         "channels": {name: _channel(name, way) for name, way in ways().items()},
         "operations": dict(_operations()),
-        "components": {"messages": messages, "schemas": schemas},
+        "components": {"messages": messages, "schemas": _tidy(schemas)},
+    }
+
+
+def _tidy(value: Any) -> Any:
+    """A copy in which descriptions are not indented as in the code: Python 3.13 leaves that out by itself."""
+    if isinstance(value, list):
+        return [_tidy(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: cleandoc(inner) if key == "description" and isinstance(inner, str) else _tidy(inner)
+        for key, inner in value.items()
     }
 
 
