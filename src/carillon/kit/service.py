@@ -6,11 +6,11 @@ import gc
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import structlog
 import uvicorn
@@ -30,6 +30,7 @@ _log = structlog.get_logger()
 Loop = Callable[[], Awaitable[None]]
 _DRAIN_SECONDS = 25
 _LAST_SECONDS = 5
+_LEAVE_SECONDS = 1
 _STEADY_SECONDS = 60
 
 
@@ -88,8 +89,8 @@ async def serve(
 ) -> None:
     """Open every service, serve their apps on one socket, run their loops; return after SIGTERM or SIGINT.
 
-    Stopping: loops drain first, while HTTP still answers them; then requests in hand finish; then resources close.
-    A second signal hurries the loops.
+    Stopping: loops drain first, while HTTP still answers, each the last on its connection; then requests in hand
+    finish; then resources close. A second signal hurries the loops.
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     _allow_connections()
@@ -103,7 +104,7 @@ async def serve(
             app = observed.observed_app(app)
             shortcuts = [observed.observed_shortcut(shortcut) for shortcut in shortcuts]
             doors = [observed.observed_door(door) for door in doors]
-        async with http_server(app, listening, shortcuts=shortcuts, doors=doors):
+        async with http_server(app, listening, shortcuts=shortcuts, doors=doors) as leave:
             lag = asyncio.create_task(watch_loop(), name="loop_lag")
             loops = [
                 asyncio.create_task(_kept(s, n, loop), name=f"{s}.{n}")
@@ -117,7 +118,9 @@ async def serve(
                 on_ready()
                 await stop.wait()
             finally:  # whatever ends us, nobody works on with closed resources
+                leaving = asyncio.create_task(leave(), name="leave")
                 await _drain(loops, hurry)
+                await _unless(hurry, leaving)
                 lag.cancel()
 
 
@@ -139,7 +142,8 @@ def _signals(stop: asyncio.Event, hurry: asyncio.Event) -> Iterator[None]:
 @contextlib.asynccontextmanager
 async def http_server(
     app: App, listening: socket.socket, *, shortcuts: Sequence[Answering] = (), doors: Sequence[Admitting] = ()
-) -> AsyncIterator[None]:
+) -> AsyncIterator[Callable[[], Coroutine[Any, Any, None]]]:
+    """Answers until the end of the block. What is yielded sends whoever is connected away, in a second at most."""
     config = uvicorn.Config(
         app,
         http=cast(type[asyncio.Protocol], partial(EnvelopeProtocol, shortcuts=shortcuts, doors=doors)),
@@ -157,10 +161,29 @@ async def http_server(
     while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn offers no event
         await asyncio.sleep(0.005)
     try:
-        yield
+        yield partial(_send_away, server)
     finally:
         server.should_exit = True
         await task
+
+
+async def _send_away(server: _Server) -> None:
+    """Let no caller write into a connection that is about to close: the busy ones hear of it with their next answer."""
+    last = (b"connection", b"close")
+    server.config.encoded_headers.append(last)  # of the lists that the server makes anew each second
+    server.server_state.default_headers.append(last)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LEAVE_SECONDS):
+            while server.server_state.connections:  # noqa: ASYNC110 - uvicorn offers no event
+                await asyncio.sleep(0.01)
+
+
+async def _unless(hurry: asyncio.Event, task: asyncio.Task[None]) -> None:
+    """Wait for a task that ends by itself, or for a second signal."""
+    hurried = asyncio.create_task(hurry.wait())
+    await asyncio.wait([task, hurried], return_when=asyncio.FIRST_COMPLETED)
+    for each in (task, hurried):
+        each.cancel()
 
 
 async def _kept(service: str, name: str, loop: Loop) -> None:

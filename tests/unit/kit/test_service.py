@@ -103,6 +103,32 @@ async def test_loops_drain_while_http_still_answers_and_resources_are_open() -> 
     assert diary.entries.index("drained with 200") < diary.entries.index("bells closed")
 
 
+async def test_after_sigterm_every_answer_is_the_last_on_its_connection() -> None:
+    diary = Diary()
+    bells = service(diary, "bells", loops={"ring": slow_to_end(diary)})
+    async with running(bells) as (url, task), aiohttp.ClientSession() as session:
+        async with session.get(f"{url}/api/v1/bells") as before:
+            assert "Connection" not in before.headers
+        os.kill(os.getpid(), signal.SIGTERM)
+        await eventually(lambda: "draining" in diary.entries)
+        async with session.get(f"{url}/api/v1/bells") as after:
+            assert (after.status, after.headers["Connection"]) == (200, "close")
+        diary.gate.set()
+        await task
+
+
+async def test_a_caller_who_stays_connected_and_silent_does_not_keep_a_service_from_stopping() -> None:
+    diary = Diary()
+    async with running(service(diary, "bells")) as (url, task):
+        host, _, port = url.removeprefix("http://").partition(":")
+        _, writer = await asyncio.open_connection(host, int(port))
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(20):
+            await task
+        writer.close()
+    assert diary.entries[-1] == "bells closed"
+
+
 def slow_to_end(diary: Diary) -> Callable[[], Awaitable[None]]:
     """A loop that drains until the gate opens, or until it is told a second time."""
 
