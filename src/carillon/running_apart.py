@@ -29,12 +29,12 @@ async def run(name: str) -> None:
     configure_logs(process.log_level, process.log_format, service=name)
     service = entry.build(settings)
     with traces_sent(process.otlp_endpoint, f"carillon-{name}", os.environ):
-        async with _looking_at_schema(entry, settings):
+        async with looking_at_schema(entry, settings):
             await serve([service], bind(process.host, process.port))
 
 
 @contextlib.asynccontextmanager
-async def _looking_at_schema(entry: Entry, settings: Any) -> AsyncIterator[None]:
+async def looking_at_schema(entry: Entry, settings: Any) -> AsyncIterator[None]:
     """One line in the log when the tables are not those of this release: it runs all the same, as in a roll, and nobody
     waits for the look."""
 

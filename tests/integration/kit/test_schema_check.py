@@ -5,18 +5,21 @@ import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
 from carillon.kit.database import open_database
 from carillon.kit.embedded_postgres.ports import free_port
 from carillon.kit.errors import Unavailable
 from carillon.kit.migrations import migrate, standing, trouble_with
-from carillon.running_apart import troubles
+from carillon.running_apart import looking_at_schema, troubles
 from carillon.services import SERVICES
 from tests.support.platform import CARILLON, clean_environment
 from tests.support.servers import PostgresServer
+from tests.support.waiting import eventually
 
 TEMPLATES = Path(__file__).parents[3] / "src/carillon/templates/migrations"
 FIRST, NEWEST = "0001", max(path.name.partition("_")[0] for path in (TEMPLATES / "versions").glob("*.py"))
@@ -143,6 +146,20 @@ async def test_all_schemas_are_looked_at_and_each_that_differs_has_its_line(
 
     assert [line.partition(",")[0] for line in told] == ["users: behind", "broker: behind"]
     assert all(line.endswith("Run `carillon migrate`.") for line in told)
+
+
+async def test_a_service_that_starts_on_other_tables_says_so_once_and_runs(database: str, tmp_path: Path) -> None:
+    await migrate(database, "templates", release(tmp_path / "older", without=NEWEST))
+    settings = SimpleNamespace(database_url=database)
+
+    with capture_logs() as told:
+        async with looking_at_schema(SERVICES["templates"], settings):
+            await eventually(lambda: told)
+
+    assert [(line["event"], line["service"], line["log_level"]) for line in told] == [
+        ("schema_differs", "templates", "warning")
+    ]
+    assert told[0]["says"].startswith(f"behind, at {FIRST}; this release needs {NEWEST}.")
 
 
 def _environment(dsn: str, folder: Path) -> Mapping[str, str]:
