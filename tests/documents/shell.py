@@ -16,7 +16,7 @@ from tests.support.platform import clean_environment
 from tests.support.processes import free_port
 
 SHELLS = ("sh", "bash", "console")
-_LASTING = re.compile(r"(?:[A-Z_]+=\S+ +)*(?:\S*/)?(?:carillon (?P<what>up|simulate \w+)|make up)\b")
+_LASTING = re.compile(r"(?:[A-Z_]+=\S+ +)*(?:\S*/)?(?:carillon (?P<what>up|simulate \w+ --port \d+)|make up)\b")
 _READY = {"up": "Carillon is up", "simulate": "control_url"}
 _PORTS = re.compile(r"\b(?:800[0-9]|26\d\d|27\d\d)\b(?![.\-\w])")
 _PRELUDE = r"""
