@@ -103,6 +103,7 @@ async def follow_one(platform: Platform, seen: Collector) -> list[Seen]:
     return spans
 
 
+@pytest.mark.slow  # a platform of its own
 async def test_one_trace_leads_through_everything_in_one_process_on_postgresql(
     together: Platform, traces: Collector
 ) -> None:
@@ -120,8 +121,8 @@ async def test_one_trace_leads_through_four_processes_on_rabbitmq(processes_apar
     assert only(spans, "email.queue process").attributes["messaging.system"] == "rabbitmq"
 
 
-async def test_a_retry_is_a_span_of_its_own(together: Platform, traces: Collector, smtp: FakeSmtp) -> None:
-    async with connected(together) as client:
+async def test_a_retry_is_a_span_of_its_own(processes_apart: Platform, traces: Collector, smtp: FakeSmtp) -> None:
+    async with connected(processes_apart) as client:
         user = await client.register()
         smtp.answers[user["email"]] = "451 later"
         trace_id, _ = await sent(client, user["user_id"], await client.publish())
