@@ -1,6 +1,6 @@
-"""`carillon up | run | migrate | keys | settings | send | demo | users import | simulate`: a failure is one line.
+"""`carillon up | run | migrate | keys | settings | send | demo | smoke | users import | simulate`.
 
-A command imports what it needs: all of Carillon takes two seconds.
+A failure is one line. A command imports what it needs: all of Carillon takes two seconds.
 """
 # ruff: noqa: PLC0415
 
@@ -144,6 +144,34 @@ def demo(*, url: Url = "http://127.0.0.1:8000", data_dir: DataDir = None) -> Non
     from carillon.sending import job as sending
 
     sys.exit(_run(sending.demo(url, _credentials(data_dir))))
+
+
+@app.command
+def smoke(
+    url: Annotated[str, Parameter(help="The front door.")],
+    *,
+    really_send: Annotated[bool, Parameter(name="--send", help="Send one mail, and follow it to its end.")] = False,
+    template: Annotated[str, Parameter(help="Code of a published e-mail template.")] = "email_verification",
+    token_file: Annotated[Path | None, Parameter(help="A token that may send, instead of credentials.json.")] = None,
+    user: Annotated[UUID | None, Parameter(help="Id of the recipient; the administrator if absent.")] = None,
+    seconds: Annotated[float, Parameter(help="How long to try, all in all.")] = 60,
+    data_dir: DataDir = None,
+) -> None:
+    """Ask at the front door whether the platform serves. Without --send nothing is notified or kept but a login."""
+    from carillon.smoke.job import Job
+    from carillon.smoke.job import smoke as walk
+
+    credentials = _credentials(data_dir)
+    work = Job(
+        url=url,
+        credentials=credentials,
+        token_file=token_file,
+        user=user,
+        template=template,
+        send=really_send,
+        seconds=seconds,
+    )
+    sys.exit(_run(walk(work)))
 
 
 @users.command(name="import")
