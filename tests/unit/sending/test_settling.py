@@ -26,7 +26,7 @@ class Platform:
         self.asked[notification_id] += 1
         if self.away:
             self.away -= 1
-            raise Unreachable("gone")
+            raise Unreachable(0, "unreachable", "gone")
         now = datetime.now(UTC)
         return Notification(
             notification_id=notification_id, request_id="one", notification_type="email", user_id=uuid7(),

@@ -1,0 +1,107 @@
+"""`Carillon`: the methods of `AsyncCarillon` without await, for any thread, a running event loop's own too."""
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Coroutine
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from carillon.sdk.asynchronous import AsyncCarillon
+from carillon.sdk.exchange import Patience
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _waits(
+    method: Callable[Concatenate[AsyncCarillon, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate["Carillon", P], T]:
+    @functools.wraps(method)
+    def waiting(self: "Carillon", /, *given: P.args, **named: P.kwargs) -> T:
+        return self._wait_for(method(self._there, *given, **named))
+
+    return waiting
+
+
+class Carillon:
+    """A client of the Carillon at `url`, to be entered with `with`. Its connections live in a thread of its own."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str = "",
+        email: str | None = None,
+        password: str | None = None,
+        patience: Patience | None = None,
+    ) -> None:
+        self._there = AsyncCarillon(url, token=token, email=email, password=password, patience=patience)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._there.url!r})"
+
+    def __enter__(self) -> Self:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="carillon-sdk", daemon=True)
+        self._thread.start()
+        self._wait_for(self._there.__aenter__())
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        self._wait_for(self._there.close())
+        self._loop = self._thread = None
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+    def _wait_for(self, doing: Coroutine[Any, Any, T]) -> T:
+        if self._loop is None:
+            doing.close()
+            raise RuntimeError("enter the client first: with Carillon(…) as carillon")
+        future = asyncio.run_coroutine_threadsafe(doing, self._loop)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            future.cancel()
+            raise
+
+    notify = _waits(AsyncCarillon.notify)
+    dry_run = _waits(AsyncCarillon.dry_run)
+    batch = _waits(AsyncCarillon.batch)
+    notification = _waits(AsyncCarillon.notification)
+    by_request = _waits(AsyncCarillon.by_request)
+    notifications = _waits(AsyncCarillon.notifications)
+    timeline = _waits(AsyncCarillon.timeline)
+    explain = _waits(AsyncCarillon.explain)
+    cancel = _waits(AsyncCarillon.cancel)
+    wait_until_ended = _waits(AsyncCarillon.wait_until_ended)
+    create_template = _waits(AsyncCarillon.create_template)
+    add_version = _waits(AsyncCarillon.add_version)
+    publish_template = _waits(AsyncCarillon.publish_template)
+    preview_template = _waits(AsyncCarillon.preview_template)
+    templates = _waits(AsyncCarillon.templates)
+    contact = _waits(AsyncCarillon.contact)
+    user = _waits(AsyncCarillon.user)
+    preferences = _waits(AsyncCarillon.preferences)
+    change_preferences = _waits(AsyncCarillon.change_preferences)
+    add_device = _waits(AsyncCarillon.add_device)
+    broadcast = _waits(AsyncCarillon.broadcast)
+    count_audience = _waits(AsyncCarillon.count_audience)
+    broadcast_progress = _waits(AsyncCarillon.broadcast_progress)
+    pause_broadcast = _waits(AsyncCarillon.pause_broadcast)
+    resume_broadcast = _waits(AsyncCarillon.resume_broadcast)
+    cancel_broadcast = _waits(AsyncCarillon.cancel_broadcast)
+    dead_letters = _waits(AsyncCarillon.dead_letters)
+    replay = _waits(AsyncCarillon.replay)
+    stats = _waits(AsyncCarillon.stats)
