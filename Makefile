@@ -7,11 +7,12 @@ MINUTES ?= 10
 # of their names, since the files of few tests are the long ones and would come last.
 SPREAD ?= --numprocesses 3 --dist loadfile --no-loadscope-reorder --durations 10
 SEEDS ?= 1..20
+SBOM ?= .site/sbom.cdx.json
 VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test test-all bytecode chaos check fmt outage dead-letters mutations docs pictures docs-reference bench lock clean
+.PHONY: help up demo test test-all bytecode chaos check fmt outage dead-letters mutations docs pictures docs-reference bench lock audit sbom clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +78,13 @@ lock: $(VENV)/.uv ## renew the requirement locks
 	cd requirements && for pair in "../pyproject.toml build.in:runtime" "traces.in:traces" "development.in:development" "installer.in:installer"; do \
 	  ../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 	    $${pair%%:*} -o $${pair##*:}.txt || exit 1; done
+
+audit: $(VENV)/.development ## ask a public list whether a locked library has a known weakness; needs the network
+	$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements/runtime.txt
+
+sbom: $(VENV)/.development ## write the bill of materials of the image, CycloneDX: SBOM=.site/sbom.cdx.json
+	@mkdir -p $(dir $(SBOM))
+	$(BIN)/cyclonedx-py requirements --output-format JSON --output-reproducible --output-file $(SBOM) requirements/runtime.txt
 
 clean: ## remove the virtual environment and caches; data in .carillon/ stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
