@@ -1,4 +1,4 @@
-"""What `deploy/compose.yaml` says, with its variables filled in as `deploy/env.example` asks."""
+"""What `deploy/compose.yaml` says, with its variables filled in as `deploy/.env.example` asks."""
 
 import re
 from pathlib import Path
@@ -28,7 +28,7 @@ def asked_for() -> set[str]:
 
 
 def example() -> dict[str, str]:
-    lines = (FOLDER / "env.example").read_text().splitlines()
+    lines = (FOLDER / ".env.example").read_text().splitlines()
     pairs = (line.partition("=") for line in lines if line and not line.startswith("#"))
     return {name: value for name, _, value in pairs}
 

@@ -21,7 +21,7 @@ _SHARED |= {variable("", field) for field in ProcessSettings.__struct_fields__}
 
 
 def test_every_variable_that_compose_sets_is_a_setting() -> None:
-    set_there = {name for said in composition.ours().values() for name in said["environment"]}
+    set_there = {name for said in composition.ours().values() for name in said.get("environment", {})}
 
     assert set_there - _SETTINGS - _SHARED == set()
 
@@ -55,8 +55,12 @@ def test_a_service_is_given_no_other_service_s_variables(service: str) -> None:
 def test_compose_runs_every_service_and_the_migration_by_commands_that_exist() -> None:
     commands = {name: said["command"] for name, said in composition.ours().items()}
 
+    catcher = commands.pop("mail_catcher")
+
     assert commands == {name: ["carillon", "run", name] for name in SERVICES} | {"migrate": ["carillon", "migrate"]}
-    assert {"run", "migrate"} <= set(app)
+    assert {"run", "migrate", "simulate"} <= set(app)
+    assert catcher[:3] == ["carillon", "simulate", "smtp"]
+    assert f"//mail_catcher:{catcher[catcher.index('--port') + 1]}?" in composition.example()["SMTP_URL"]
 
 
 def test_compose_refers_only_to_services_volumes_secrets_and_files_that_there_are() -> None:
@@ -107,7 +111,9 @@ def test_the_image_copies_what_there_is_and_nothing_that_is_kept_from_it() -> No
     dockerfile = (ROOT / "deploy/Dockerfile").read_text()
     kept = (ROOT / "deploy/Dockerfile.dockerignore").read_text().splitlines()
 
-    copied = [name for line in re.findall(r"^COPY (.+) \S+$", dockerfile, re.MULTILINE) for name in line.split()]
+    copied = [
+        name for line in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE) for name in line.split()
+    ]
 
     assert copied
     assert [name for name in copied if not (ROOT / name).exists()] == []

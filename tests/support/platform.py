@@ -123,7 +123,7 @@ def five_processes(
     """Five services with a database each, on RabbitMQ."""
     urls = {name: f"http://127.0.0.1:{free_port()}" for name in SERVICES}
     platform = Platform(folder / "data", urls["gateway"], urls["users"], urls["templates"], folder / "apart.log")
-    shared = _shared(platform, urls, environment, postgres, rabbitmq)
+    shared = apart_environment(platform, urls, environment, postgres, rabbitmq)
     subprocess.run(
         [*CARILLON, "migrate", "--data-dir", str(platform.data_dir)],
         env=clean_environment(**shared),
@@ -140,7 +140,7 @@ def five_processes(
         platform.stop()
 
 
-def _shared(
+def apart_environment(
     platform: Platform,
     urls: Mapping[str, str],
     environment: Mapping[str, str],
