@@ -8,7 +8,8 @@ ready='import urllib.request; urllib.request.urlopen("http://127.0.0.1:8000/read
 tries=${ROLL_OUT_TRIES:-60}   # how often a service is asked whether it is ready
 pause=${ROLL_OUT_PAUSE:-2}    # seconds between two
 door=${FRONT_DOOR:-}          # where the proxy answers; without it there is no smoke test
-now=${CARILLON_IMAGE:-carillon}
+now=${CARILLON_IMAGE:-$(sed -n "s/^CARILLON_IMAGE=//p" .env 2>/dev/null || true)}
+now=${now:-carillon}
 
 ours() { # the services of Carillon that are enabled
   docker compose config --services | grep -xE 'users|templates|gateway|email_worker|push_worker'

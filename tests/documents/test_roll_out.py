@@ -38,23 +38,25 @@ class Rolled:
         return [call.split()[0] for call in self.calls if " compose up " in call]
 
 
-def roll_out(folder: Path, *, fails: str = "", before: str = "old", door: str = "http://front") -> Rolled:
+def roll_out(
+    folder: Path, *, fails: str = "", before: str = "old", door: str = "http://front", image: str = "new"
+) -> Rolled:
     docker, calls = folder / "docker", folder / "calls"
     docker.write_text(_DOCKER)
     docker.chmod(0o755)
+    script = folder / "roll-out.sh"
+    script.write_text((ROOT / "deploy/roll-out.sh").read_text())
     surroundings = {
         "PATH": f"{folder}:{os.environ['PATH']}",
         "CALLS": str(calls),
         "FAILS": fails,
         "BEFORE": before,
-        "CARILLON_IMAGE": "new",
+        "CARILLON_IMAGE": image,
         "FRONT_DOOR": door,
         "ROLL_OUT_TRIES": "2",
         "ROLL_OUT_PAUSE": "0",
     }
-    ran = subprocess.run(
-        ["bash", str(ROOT / "deploy/roll-out.sh")], env=surroundings, capture_output=True, text=True, timeout=30
-    )
+    ran = subprocess.run(["bash", str(script)], env=surroundings, capture_output=True, text=True, timeout=30)
     return Rolled(ran.returncode, ran.stdout + ran.stderr, calls.read_text().splitlines())
 
 
@@ -98,3 +100,11 @@ def test_without_a_front_door_there_is_no_smoke_test(tmp_path: Path) -> None:
 
     assert rolled.code == 0
     assert not [call for call in rolled.calls if " compose run " in call]
+
+
+def test_without_an_image_in_its_surroundings_it_takes_that_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("REGISTRATION=closed\nCARILLON_IMAGE=new\n")
+
+    rolled = roll_out(tmp_path, image="")
+
+    assert (rolled.code, rolled.replaced) == (0, ["new"])
