@@ -13,6 +13,10 @@ from tests.support.servers import PostgresServer, RabbitServer
 _RUN_APART = "docs/howto/run-apart.md"
 # Blocks that are not run here: document and how they begin; why, and what holds them instead.
 ELSEWHERE = {
+    (
+        "docs/howto/other-languages.md",
+        "npm",
+    ): "needs Node.js and the program of the page; `test_other_languages.py` runs both",
     ("README.md", "make test"): "the tests themselves, for hours; `test_commands.py` holds that the targets exist",
     (
         "docs/howto/retention.md",
