@@ -125,7 +125,7 @@ def test_the_image_installs_by_hashes_and_runs_a_command_that_exists() -> None:
     command = re.search(r'^CMD \["carillon", "(?P<name>\w+)"', dockerfile, re.MULTILINE)
 
     assert "pip install --require-hashes" in dockerfile
-    assert "\nUSER carillon\n" in dockerfile
+    assert "\nUSER 10001\n" in dockerfile
     assert command is not None
     assert command["name"] in set(app)
 

@@ -1,44 +1,21 @@
 """The workflows and the roll-out's script pass the linters of their kind; copies broken on purpose do not."""
 
 import json
-import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.documents.judges import broken, judged
 from tests.documents.reading import ROOT
 
-_PROGRAMS = Path(sys.executable).parent
 _WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 each_workflow = pytest.mark.parametrize("path", _WORKFLOWS, ids=lambda path: path.name)
 
 
-def judged(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    surroundings = {**os.environ, "PATH": f"{_PROGRAMS}:{os.environ['PATH']}"}
-    return subprocess.run(
-        [str(_PROGRAMS / program), *map(str, arguments)],
-        cwd=ROOT,
-        env=surroundings,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=60,
-    )
-
-
 def schema_says(path: Path) -> subprocess.CompletedProcess[str]:
     return judged("check-jsonschema", "--builtin-schema", "vendor.github-workflows", path)
-
-
-def broken(folder: Path, source: Path, old: str, new: str) -> Path:
-    text = source.read_text()
-    assert old in text, f"{source.name} has no {old!r}"
-    copy = folder / source.name
-    copy.write_text(text.replace(old, new))
-    return copy
 
 
 @each_workflow
