@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
+import pytest
 
 from carillon.contracts.messages import CORRELATION_HEADER
 from carillon.gateway.actions.relay import Relaying, relay, relay_once
@@ -178,8 +179,24 @@ async def test_a_message_the_broker_refuses_rests_and_lets_others_pass(house: Ho
 
     assert (done.claimed, done.published) == (2, 1)
     assert [message.notification_id for message in await house.messages()] == [fine]
-    row = await house.sql.fetchrow("SELECT lease_until, available_at > now() + interval '3 s' FROM gateway.outbox")
-    assert list(row) == [None, True]
+    row = await house.sql.fetchrow("SELECT lease_until > now() + interval '3 s', maybe_sent FROM gateway.outbox")
+    assert list(row) == [True, True]
+
+
+@pytest.mark.parametrize("trouble", ["the broker is away", "the broker refuses"])
+async def test_what_is_given_back_has_waited_as_long_as_before(house: House, trouble: str) -> None:
+    kept = await house.accepted()
+    await house.sql.execute("UPDATE gateway.outbox SET available_at = now() - interval '1 h'")
+    broker = Trouble(house)
+    if trouble == "the broker refuses":
+        await house.sql.execute("UPDATE gateway.outbox SET queue = 'nowhere' WHERE notification_id = $1", kept)
+    else:
+        broker.away = True
+    async with relaying(house, broker) as terms:
+        assert (await relay_once(terms)).published == 0
+        waiting, oldest = await terms.outbox.backlog()
+
+    assert (waiting, oldest >= 3_600) == (1, True)
 
 
 async def test_one_claim_takes_no_more_than_it_asked_for(house: House) -> None:

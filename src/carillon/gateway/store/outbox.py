@@ -34,10 +34,10 @@ SELECT notification_id, key, 'queued', at, detail FROM sent ORDER BY notificatio
 ON CONFLICT DO NOTHING
 """
 
+# A rest is a lease of nobody's: since when it waits stays as it is.
 GIVE_BACK = """
 UPDATE gateway.outbox
-SET lease_until = NULL, maybe_sent = maybe_sent OR $4,
-    available_at = greatest(available_at, now() + $3 * interval '1 second')
+SET lease_until = CASE WHEN $4 AND $3 > 0 THEN now() + $3 * interval '1 second' END, maybe_sent = maybe_sent OR $4
 WHERE notification_id = ANY($1::uuid[]) AND lease_until = $2
 """
 
@@ -82,9 +82,9 @@ class Outbox:
         )
 
     async def give_back(self, unsent: Sequence[Due], *, rest_seconds: float, maybe_sent: bool) -> None:
-        """End the leases of one claim early; these rows are taken again after the rest at the soonest.
+        """End the leases of one claim early; these rows can be taken again, those that the broker may have after a rest.
 
-        `maybe_sent`: the broker may have them all the same, so that nobody can say any more that they were not sent.
+        `maybe_sent`: it may have them all the same, so that nobody can say any more that they were not sent.
         """
         keys = [due.notification_id for due in unsent]
         await self._database.execute(GIVE_BACK, keys, unsent[0].lease_until, rest_seconds, maybe_sent)
