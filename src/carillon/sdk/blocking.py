@@ -1,6 +1,7 @@
 """`Carillon`: the methods of `AsyncCarillon` without await, for any thread, a running event loop's own too."""
 
 import asyncio
+import concurrent.futures
 import functools
 import threading
 from collections.abc import Callable, Coroutine
@@ -8,6 +9,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 from carillon.sdk.asynchronous import AsyncCarillon
+from carillon.sdk.errors import Unreachable
 from carillon.sdk.exchange import Patience
 
 P = ParamSpec("P")
@@ -39,6 +41,7 @@ class Carillon:
         self._there = AsyncCarillon(url, token=token, email=email, password=password, patience=patience)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._entrance = threading.Lock()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._there.url!r})"
@@ -47,7 +50,11 @@ class Carillon:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="carillon-sdk", daemon=True)
         self._thread.start()
-        self._wait_for(self._there.__aenter__())
+        try:
+            self._wait_for(self._there.__aenter__())
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(
@@ -56,22 +63,36 @@ class Carillon:
         self.close()
 
     def close(self) -> None:
-        loop, thread = self._loop, self._thread
-        if loop is None or thread is None:
-            return
-        self._wait_for(self._there.close())
-        self._loop = self._thread = None
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+        """Calls of other threads that are under way end with Unreachable; what they asked for may have been done."""
+        with self._entrance:  # who came in before is found by `_leave`, nobody comes after
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
+            if loop is None or thread is None:
+                return
+            left = asyncio.run_coroutine_threadsafe(self._leave(), loop)
+        try:
+            left.result()
+        finally:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+    async def _leave(self) -> None:
+        calls = asyncio.all_tasks() - {asyncio.current_task()}
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        await self._there.close()
 
     def _wait_for(self, doing: Coroutine[Any, Any, T]) -> T:
-        if self._loop is None:
-            doing.close()
-            raise RuntimeError("enter the client first: with Carillon(…) as carillon")
-        future = asyncio.run_coroutine_threadsafe(doing, self._loop)
+        with self._entrance:
+            if self._loop is None:
+                doing.close()
+                raise RuntimeError("enter the client first: with Carillon(…) as carillon")
+            future = asyncio.run_coroutine_threadsafe(doing, self._loop)
         try:
             return future.result()
+        except concurrent.futures.CancelledError:
+            raise Unreachable(0, "closed", "The client was closed before there was an answer.") from None
         except KeyboardInterrupt:
             future.cancel()
             raise

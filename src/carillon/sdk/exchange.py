@@ -135,8 +135,8 @@ class Exchange:
             return Answer(response.status, await _bounded(response), response.headers)
 
     def _wait(self, answer: Answer | None, tried: int) -> float:
-        told = _told(answer) or 0.0
-        return min(max(told, random.uniform(0, _FIRST_WAIT * 2**tried)), self._patience.longest_wait)  # noqa: S311
+        told, full = _told(answer) or 0.0, _FIRST_WAIT * 2**tried
+        return min(max(told, random.uniform(full / 2, full)), self._patience.longest_wait)  # noqa: S311
 
     def _given_up(self, request: "_Request", answer: Answer | None, error: Exception | None) -> Unreachable:
         what = f"{self._url} did not serve {request.method} {request.path}: "

@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import socket
 import subprocess
 import sys
 import threading
@@ -251,3 +252,28 @@ def test_the_client_brings_nothing_of_the_server() -> None:
 
 def test_every_error_is_one_of_ours() -> None:
     assert all(issubclass(kind, CarillonError) for kind in (Refused, Unreachable, TooMany))
+
+
+def test_closing_ends_the_calls_of_other_threads() -> None:
+    told: list[Exception] = []
+
+    def ask(carillon: Carillon) -> None:
+        try:
+            carillon.stats()
+        except CarillonError as error:
+            told.append(error)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(10)
+        patience = Patience(tries=5, each=100, total=100)
+        with Carillon(f"http://127.0.0.1:{silent.getsockname()[1]}", patience=patience) as carillon:
+            asking = threading.Thread(target=ask, args=(carillon,), daemon=True)
+            asking.start()
+            connection, _ = silent.accept()
+        asking.join(10)
+        connection.close()
+
+    assert not asking.is_alive()
+    assert [(type(error), getattr(error, "code", "")) for error in told] == [(Unreachable, "closed")]
+    with pytest.raises(RuntimeError, match="enter the client first"):
+        carillon.stats()
