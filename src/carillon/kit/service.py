@@ -19,7 +19,7 @@ from carillon.kit.http import observed
 from carillon.kit.http.door import Admitting
 from carillon.kit.http.edge import App
 from carillon.kit.http.front_door import front_door
-from carillon.kit.http.protocol import EnvelopeProtocol
+from carillon.kit.http.protocol import LAST, EnvelopeProtocol
 from carillon.kit.http.shortcut import Answering
 from carillon.kit.http.system import HealthCheck
 from carillon.kit.telemetry.loop_lag import watch_loop
@@ -169,9 +169,8 @@ async def http_server(
 
 async def _send_away(server: _Server) -> None:
     """Let no caller write into a connection that is about to close: the busy ones hear of it with their next answer."""
-    last = (b"connection", b"close")
-    server.config.encoded_headers.append(last)  # of the lists that the server makes anew each second
-    server.server_state.default_headers.append(last)
+    server.config.encoded_headers.append(LAST)  # of the lists that the server makes anew each second
+    server.server_state.default_headers.append(LAST)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_LEAVE_SECONDS):
             while server.server_state.connections:  # noqa: ASYNC110 - uvicorn offers no event

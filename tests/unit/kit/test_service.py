@@ -117,6 +117,39 @@ async def test_after_sigterm_every_answer_is_the_last_on_its_connection() -> Non
         await task
 
 
+async def test_after_sigterm_who_comes_by_a_shortcut_or_a_door_is_sent_away_too() -> None:
+    diary, held, came = Diary(), asyncio.Event(), asyncio.Event()
+
+    def shortcut(target: bytes, _given: object, _own: object) -> bytes | None:
+        return b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nquick" if target == b"/v1/bells/short" else None
+
+    async def welcome() -> bytes:
+        came.set()
+        await held.wait()
+        return b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nenter"
+
+    def door(_target: bytes, _given: object) -> Enter | None:
+        return lambda _body, _own: welcome()
+
+    async def asked(session: aiohttp.ClientSession, method: str, path: str) -> tuple[str, str | None]:
+        async with session.request(method, path, data=b"x" if method == "POST" else None) as answer:
+            return await answer.text(), answer.headers.get("Connection")
+
+    bells = service(diary, "bells", loops={"ring": slow_to_end(diary)}, shortcuts=[shortcut], doors=[door])
+    async with running(bells) as (url, task), aiohttp.ClientSession(url) as session:
+        assert await asked(session, "GET", "/v1/bells/short") == ("quick", None)
+        in_hand = asyncio.create_task(asked(session, "POST", "/api/v1/bells"))
+        await came.wait()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await eventually(lambda: "draining" in diary.entries)
+        assert await asked(session, "GET", "/v1/bells/short") == ("ok", "close")
+        held.set()
+        assert await in_hand == ("enter", "close")
+        assert await asked(session, "POST", "/api/v1/bells") == ("ok", "close")
+        diary.gate.set()
+        await task
+
+
 async def test_a_caller_who_stays_connected_and_silent_does_not_keep_a_service_from_stopping() -> None:
     diary = Diary()
     async with running(service(diary, "bells")) as (url, task):

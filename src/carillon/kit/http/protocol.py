@@ -42,6 +42,8 @@ class HeadersTooLarge(Problem):
     code, status = "headers_too_large", 431
 
 
+LAST = (b"connection", b"close")
+"""Among the headers of every answer: callers are being sent away."""
 _END_OF_HEAD = b"\r\n\r\n"
 _LAST = b"\r\nconnection: close" + _END_OF_HEAD
 _LINES = {400: b"400 Bad Request", 408: b"408 Request Timeout", 431: b"431 Request Header Fields Too Large"}
@@ -164,7 +166,8 @@ class EnvelopeProtocol(HttpToolsProtocol):
         return not (self._in_head or self._whole or self._owes() or self._entering is not None)
 
     def _is_free(self) -> bool:
-        """Only while no answer is owed on this connection, so that all leave in the order of their requests."""
+        """Only while no answer is owed on this connection, so that all leave in the order of their requests, and
+        callers are not being sent away, which the ordinary way knows how to do."""
         return not (
             self._owes()
             or not self.parser.should_keep_alive()
@@ -172,7 +175,12 @@ class EnvelopeProtocol(HttpToolsProtocol):
             or self.flow.write_paused
             or self._gathered.full
             or self._gathered.is_closing()
+            or self._parting
         )
+
+    @property
+    def _parting(self) -> bool:
+        return LAST in self.server_state.default_headers
 
     def _door(self) -> Enter | None:
         """The first that lets this request in; its body is held until it is whole."""
@@ -233,6 +241,7 @@ class EnvelopeProtocol(HttpToolsProtocol):
         try:
             answer = await coming
             owed.response_complete = True
+            owed.keep_alive = owed.keep_alive and not self._parting
             self._gathered.write(answer if owed.keep_alive else answer.replace(_END_OF_HEAD, _LAST, 1))
         finally:
             if not (owed.response_complete and owed.keep_alive):
