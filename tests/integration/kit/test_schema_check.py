@@ -176,6 +176,19 @@ def _environment(dsn: str, folder: Path) -> Mapping[str, str]:
     }
 
 
+async def test_a_broker_s_url_that_means_nothing_is_a_line_among_the_others(
+    database: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    odd = f"{database}?sslmode=bogus"
+    for name, value in {**_environment(database, tmp_path), "CARILLON_BROKER_URL": odd}.items():
+        monkeypatch.setenv(name, value)
+
+    told = await troubles()
+
+    assert [line.partition(":")[0] for line in told] == [*SERVICES, "broker"]
+    assert told[-1].startswith("broker: unreachable. the URL of the broker's database cannot be used")
+
+
 def test_the_command_ends_with_1_and_a_line_for_each_that_cannot_be_reached(tmp_path: Path) -> None:
     nowhere = f"postgresql://bell:s3cret@127.0.0.1:{free_port()}/x"
     command = [*CARILLON, "migrate", "--check", "--data-dir", str(tmp_path)]

@@ -115,3 +115,23 @@ async def test_a_stop_waits_for_what_is_in_hand_and_ends_what_lasts_too_long() -
         await draining
         await eventually(lambda: not beside.looks)  # noqa: B023 - as above
         assert going.cancelled()
+
+
+async def test_a_stop_that_is_hurried_leaves_nobody_at_work() -> None:
+    held = asyncio.Event()
+
+    async def forever() -> None:
+        await held.wait()
+
+    beside: Beside[None] = Beside(lambda: asyncio.sleep(0, None))
+    going = asyncio.create_task(beside.go(forever(), beside=True))
+    await eventually(lambda: beside.looks)
+    mine = {task for task in asyncio.all_tasks() if task not in {asyncio.current_task(), going}}
+    going.cancel()
+    draining = asyncio.create_task(beside.drain(60))
+    await asyncio.sleep(0)
+    draining.cancel()
+    await asyncio.gather(going, draining, return_exceptions=True)
+
+    assert mine
+    await eventually(lambda: all(task.done() for task in mine))

@@ -16,6 +16,7 @@ from carillon.kit.http.shortcut import Coming, Header
 from carillon.kit.loader import Loader
 from carillon.kit.settings import SettingsError
 from carillon.kit.telemetry import correlation
+from carillon.kit.telemetry.logs import with_trace_id
 from carillon.kit.telemetry.tracing import TRACING, traces_given_to, traces_sent
 from tests.support.peers import peer
 
@@ -236,3 +237,13 @@ async def test_a_question_for_many_is_asked_in_the_name_of_one_who_waits_for_it(
     await asyncio.gather(first, ask(2))
 
     assert names == ["asker-1", "asker-2"]
+
+
+@pytest.mark.usefixtures("seen")
+def test_a_line_on_another_s_request_has_not_this_one_s_trace() -> None:
+    assert TRACING.spans is not None
+    correlation.bind("mine")
+    with TRACING.spans.span("work", "server", {}):
+        lines = [with_trace_id(None, "info", {"correlation_id": identity}) for identity in ("mine", "another's", None)]
+
+    assert ["trace_id" in line for line in lines] == [True, False, False]

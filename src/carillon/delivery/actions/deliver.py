@@ -211,6 +211,8 @@ def _log_steps(batch: Sequence[Work], trails: Sequence[Trail]) -> None:
 
 def _log_ending(work: Work, ending: Ending) -> None:
     """The normal case at debug: one line a batch is what the hot path can afford."""
+    if isinstance(ending, Delivered) and not _log.is_enabled_for(logging.DEBUG):
+        return
     fields = {"notification_id": str(work.request.notification_id), "attempt": getattr(ending, "attempt", None)}
     match ending:
         case Delivered():

@@ -46,12 +46,14 @@ class Beside(Generic[T]):
         left = [task for task in (self._round, self._looking) if task is not None and not task.done()]
         if not left:
             return
-        done, lasting = await asyncio.wait(left, timeout=seconds)
-        for task in lasting:
-            task.cancel()
-        for task in done:
-            if (error := task.exception()) is not None:
-                _log.warning("relay_round_failed", error=type(error).__name__)
+        try:
+            await asyncio.wait(left, timeout=seconds)
+        finally:  # a second cancellation leaves nobody at work either
+            for task in left:
+                task.cancel()
+        for result in await asyncio.gather(*left, return_exceptions=True):
+            if isinstance(result, Exception):
+                _log.warning("relay_round_failed", error=type(result).__name__)
 
     async def _keep_looking(self) -> None:
         try:

@@ -14,12 +14,12 @@ from carillon.gateway.actions.ports import AcceptanceStore, ReportStore
 from carillon.gateway.domain import Acceptance, Standing
 from carillon.gateway.errors import RequestIdSpent
 from carillon.gateway.watching import Wait
-from carillon.kit.telemetry.metrics import NOTIFICATIONS
+from carillon.kit.telemetry.metrics import NOTIFICATIONS, Tally
 
 _KEPT = 60
 _MINUTE = 60
 _TOLD = ("accepted", "delivered", "failed", "suppressed")
-_ENDINGS = frozenset({*_TOLD, "expired"})
+_ENDINGS = (*_TOLD, "expired")
 
 
 @dataclass(slots=True)
@@ -30,6 +30,9 @@ class Tallies:
     others: Mapping[int, Counter[str]] = field(default_factory=dict)
     _minutes: dict[int, Counter[str]] = field(default_factory=dict)
     _untold: set[int] = field(default_factory=set)
+    _shown: dict[str, Tally] = field(
+        default_factory=lambda: {status: Tally(NOTIFICATIONS.labels("gateway", status)) for status in _ENDINGS}
+    )
 
     def count(self, what: Mapping[str, int]) -> None:
         minute = int(self.clock()) // _MINUTE
@@ -38,8 +41,8 @@ class Tallies:
         self._minutes.setdefault(minute, Counter()).update(what)
         self._untold.add(minute)
         for status, count in what.items():
-            if status in _ENDINGS:
-                NOTIFICATIONS.labels("gateway", status).inc(count)
+            if (shown := self._shown.get(status)) is not None:
+                shown.count += count
 
     def minutes(self) -> list[MinuteCount]:
         """The oldest first; a minute in which nothing happened is left out."""

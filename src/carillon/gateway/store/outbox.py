@@ -82,7 +82,7 @@ class Outbox:
         )
 
     async def give_back(self, unsent: Sequence[Due], *, rest_seconds: float, maybe_sent: bool) -> None:
-        """End the leases of one claim early; these rows can be taken again, those that the broker may have after a rest.
+        """End the leases of one claim early; these rows can be taken again, what the broker may have after a rest.
 
         `maybe_sent`: it may have them all the same, so that nobody can say any more that they were not sent.
         """

@@ -34,10 +34,10 @@ def wanted() -> bool:
 class _Seen:
     """One request, from when it is whole until it is answered."""
 
-    def __init__(self, method: str, given: Sequence[Header], route: str = "") -> None:
+    def __init__(self, method: str, given: Sequence[Header], route: str = "", *, began: float | None = None) -> None:
         self._method = method
         self._route = route
-        self._began = time.perf_counter()
+        self._began = time.perf_counter() if began is None else began
         self._span: Span | None = None
         if (spans := TRACING.spans) is not None:
             told = {name.decode(): value.decode("latin-1") for name, value in given if name in _OF_TRACES}
@@ -115,10 +115,11 @@ def observed_shortcut(shortcut: Answering) -> Answering:
     route = getattr(shortcut, "route", "")
 
     def answering(target: bytes, given: Sequence[Header], own: Sequence[Header]) -> bytes | Coming | None:
+        began = time.perf_counter()
         answer = shortcut(target, given, own)
         if answer is None:
             return None
-        seen = _Seen("GET", given, route)
+        seen = _Seen("GET", given, route, began=began)
         if not isinstance(answer, bytes):
             return _through(answer, seen)
         identity = next((value.decode("latin-1") for name, value in given if name == CORRELATION), "")
@@ -129,7 +130,11 @@ def observed_shortcut(shortcut: Answering) -> Answering:
 
 
 async def _through(coming: Coming, seen: _Seen) -> bytes:
+    status = 500
     seen.enter()
-    answer = await coming
-    seen.ended(int(answer[_STATUS]))
+    try:
+        answer = await coming
+        status = int(answer[_STATUS])
+    finally:
+        seen.ended(status)
     return answer

@@ -20,7 +20,7 @@ def configure_logs(level: LogLevel = "info", log_format: LogFormat = "json", *, 
     name of the `service` where the process is one alone."""
     shared: list[structlog.typing.Processor] = [
         _with_correlation_id,
-        _with_trace_id,
+        with_trace_id,
         *([partial(_with_service, service)] if service else []),
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -61,9 +61,10 @@ def _with_correlation_id(_logger: WrappedLogger, _method: str, event: EventDict)
     return event
 
 
-def _with_trace_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """So that whoever reads a line finds its trace, and the other way round."""
-    if (spans := TRACING.spans) is not None and (part_of := spans.in_hand) is not None:
+def with_trace_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """So that whoever reads a line finds its trace; a line on another's request has another's trace, or none."""
+    its_own = event.get("correlation_id") == correlation.current()
+    if its_own and (spans := TRACING.spans) is not None and (part_of := spans.in_hand) is not None:
         event["trace_id"] = format(part_of.trace_id, "032x")
     return event
 

@@ -55,6 +55,8 @@ async def _connected(dsn: str) -> asyncpg.Connection:
         return await asyncpg.connect(dsn, timeout=TIMEOUT, command_timeout=TIMEOUT)
     except (OSError, TimeoutError, asyncpg.PostgresError) as error:
         raise BrokerUnavailable(f"the broker's database cannot be reached: {error}") from error
+    except (ValueError, asyncpg.InterfaceError) as error:  # its sentence may quote a password
+        raise BrokerUnavailable(f"the URL of the broker's database cannot be used ({type(error).__name__})") from None
 
 
 async def _migrate(connection: asyncpg.Connection) -> None:
