@@ -58,6 +58,15 @@ def test_the_command_sends_one_mail_and_follows_it_to_its_end(one_process: Platf
     assert "its timeline tells all: accepted, " in ran.stdout
 
 
+@pytest.mark.parametrize("seconds", [0, -5, 1e9, float("nan")])
+async def test_a_time_that_means_nothing_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seconds: float
+) -> None:
+    code = await smoke(Job(url="http://127.0.0.1:1", credentials=tmp_path / "none.json", seconds=seconds))
+
+    assert (code, "more than 0 and at most 3600" in capsys.readouterr().err) == (1, True)
+
+
 async def test_a_closed_port_is_told_when_the_time_is_up(
     one_process: Platform, capsys: pytest.CaptureFixture[str]
 ) -> None:

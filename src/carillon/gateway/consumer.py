@@ -30,8 +30,7 @@ def reports_handler(store: ReportStore) -> Handler:
     async def handle(deliveries: Sequence[Delivery]) -> Sequence[Outcome]:
         decoded = [_reports(delivery) for delivery in deliveries]
         readable = [reports for reports in decoded if reports is not None]
-        with recorded(readable):
-            outcomes = iter(await _recorded(readable, store))
+        outcomes = iter(await _recorded(readable, store))
         answered = [DeadLetter("undecodable") if reports is None else next(outcomes) for reports in decoded]
         _count(answered, STATUS_QUEUE)
         return answered
@@ -67,7 +66,8 @@ async def _forgotten(delivery: Delivery, store: ErasureStore) -> Outcome:
 
 async def _recorded(messages: Sequence[Sequence[DeliveryReported]], store: ReportStore) -> Sequence[Outcome]:
     try:
-        await record([report for reports in messages for report in reports], store)
+        with recorded(messages):
+            await record([report for reports in messages for report in reports], store)
     except Unavailable as error:
         _log.warning("reports_wait", reason=error.message, messages=len(messages))
         return [RetryAfter(_REST, "database_away")] * len(messages)

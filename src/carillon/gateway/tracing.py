@@ -9,6 +9,7 @@ import msgspec
 from carillon.contracts.channels import STATUS_QUEUE
 from carillon.contracts.messages import DeliveryReported
 from carillon.gateway.domain import Due
+from carillon.kit.broker.port import PublishFailed
 from carillon.kit.telemetry.tracing import TRACING
 
 
@@ -40,8 +41,9 @@ def published(due: Sequence[Due]) -> Iterator[Mapping[UUID, str]]:
     try:
         yield {key: traceparent for key, span in begun.items() if (traceparent := spans.traceparent(span))}
     except Exception as error:
-        for span in begun.values():
-            spans.fail(span, type(error).__name__)
+        doubtful = {each.message_id for each in error.failed} if isinstance(error, PublishFailed) else begun.keys()
+        for key in begun.keys() & doubtful:
+            spans.fail(begun[key], type(error).__name__)
         raise
     finally:
         for span in begun.values():

@@ -20,6 +20,9 @@ _WRITTEN = ("accepted", "delivered")
 """What the timeline of a delivered notification has to tell."""
 
 
+_MOST_SECONDS = 3600
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """Whom to ask and how. Without `token_file` the administrator of `credentials` signs in and is the recipient."""
@@ -74,6 +77,8 @@ async def smoke(job: Job) -> int:
 
 @asynccontextmanager
 async def _door(job: Job) -> AsyncIterator[Door]:
+    if not 0 < job.seconds <= _MOST_SECONDS:
+        raise Failed(f"--seconds takes more than 0 and at most {_MOST_SECONDS}.")
     deadline = asyncio.get_running_loop().time() + job.seconds
     async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
         yield Door(session, job.url, deadline=deadline)
