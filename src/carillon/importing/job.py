@@ -11,7 +11,7 @@ from rich.table import Table
 
 from carillon.contracts.imports import MOST_AT_ONCE
 from carillon.importing.rows import Row, UnreadableFile, read
-from carillon.sdk.client import Carillon, Refused, Unreachable, connect
+from carillon.sdk.client import CommandClient, Refused, Unreachable, connect
 
 _MOST_BYTES = 600_000
 
@@ -68,7 +68,9 @@ async def _run(
             await _send(nobody, secret, batch, errors, outcomes)
 
 
-async def _send(nobody: Carillon, secret: _Credentials, batch: _Batch, errors: Console, outcomes: Counter[str]) -> None:
+async def _send(
+    nobody: CommandClient, secret: _Credentials, batch: _Batch, errors: Console, outcomes: Counter[str]
+) -> None:
     """Signs in for each request: a file may take longer than a token lives."""
     admin, _ = await nobody.sign_in(secret.admin_email, secret.admin_password)
     results = await admin.import_users([msgspec.to_builtins(row.user) for row in batch.rows])

@@ -16,7 +16,7 @@ from carillon.sdk.errors import Refused, Unreachable
 from carillon.sdk.exchange import Answer, Exchange, Patience, read
 from carillon.sdk.signing_in import Given, SignedIn
 
-__all__ = ["Carillon", "Person", "Refused", "SignedIn", "Unreachable", "connect"]
+__all__ = ["CommandClient", "Person", "Refused", "SignedIn", "Unreachable", "connect"]
 
 
 class Person(msgspec.Struct, frozen=True):
@@ -25,7 +25,7 @@ class Person(msgspec.Struct, frozen=True):
     user_id: UUID
 
 
-class Carillon:
+class CommandClient:
     """One application's client. Every call may be repeated safely: a notification by its `request_id`, a contact by its
     address. Raises Refused and Unreachable."""
 
@@ -84,11 +84,11 @@ class Carillon:
         """`POST /users/import`: up to 500 people; an outcome for each, in their order."""
         return read(await self._call("POST", "/users/import", {"users": users}), ImportReport).data.results
 
-    async def sign_in(self, email: str, password: str) -> "tuple[Carillon, int]":
+    async def sign_in(self, email: str, password: str) -> "tuple[CommandClient, int]":
         """A client that acts as this person, and for how many seconds it can."""
         answer = await self._call("POST", "/auth/login", {"email": email, "password": password})
         granted = read(answer, SignedIn).data
-        client = Carillon(
+        client = CommandClient(
             self._session, self._url.removesuffix("/api/v1"), token=granted.access_token, seconds=self._seconds
         )
         return client, granted.expires_in
@@ -98,8 +98,8 @@ class Carillon:
 
 
 @contextlib.asynccontextmanager
-async def connect(url: str, *, token: str = "", seconds: float = 30) -> AsyncIterator[Carillon]:
+async def connect(url: str, *, token: str = "", seconds: float = 30) -> AsyncIterator[CommandClient]:
     """A client of the Carillon at `url` (`http://127.0.0.1:8000`); `seconds` bounds each call."""
     patience = aiohttp.ClientTimeout(total=None)  # of each try, below
     async with aiohttp.ClientSession(timeout=patience, cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield Carillon(session, url, token=token, seconds=seconds)
+        yield CommandClient(session, url, token=token, seconds=seconds)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from carillon.contracts.notifications import Notification
-from carillon.sdk.client import Carillon, Refused, Unreachable, connect
+from carillon.sdk.client import CommandClient, Refused, Unreachable, connect
 from carillon.sending import recipients
 from carillon.sending.recipients import BadRow, Recipient, UnreadableFile
 from carillon.sending.report import print_report
@@ -78,17 +78,17 @@ def credentials_of(path: Path) -> Credentials:
 class Contacts:
     """Makes people as the administrator, signing in again before the token expires."""
 
-    def __init__(self, carillon: Carillon, credentials: Credentials) -> None:
+    def __init__(self, carillon: CommandClient, credentials: Credentials) -> None:
         self._carillon = carillon
         self._credentials = credentials
-        self._client: Carillon | None = None
+        self._client: CommandClient | None = None
         self._until = 0.0
         self._lock = asyncio.Lock()
 
     async def find_or_make(self, recipient: Recipient) -> UUID:
         return await (await self._signed_in()).contact(recipient.email, name=recipient.variables.get("name"))
 
-    async def _signed_in(self) -> Carillon:
+    async def _signed_in(self) -> CommandClient:
         now = asyncio.get_running_loop().time()
         async with self._lock:
             if self._client is None or now > self._until:
@@ -145,7 +145,7 @@ def _of_credentials(error: Exception, job: Job) -> str:
 
 
 @asynccontextmanager
-async def _connected(job: Job) -> AsyncIterator[tuple[Carillon, Contacts]]:
+async def _connected(job: Job) -> AsyncIterator[tuple[CommandClient, Contacts]]:
     try:
         credentials = credentials_of(job.credentials)
     except (OSError, msgspec.DecodeError) as error:
@@ -160,7 +160,7 @@ async def _connected(job: Job) -> AsyncIterator[tuple[Carillon, Contacts]]:
 
 
 async def _accept_all(
-    job: Job, carillon: Carillon, contacts: Contacts, outcomes: Outcomes, progress: Progress, bar: TaskID
+    job: Job, carillon: CommandClient, contacts: Contacts, outcomes: Outcomes, progress: Progress, bar: TaskID
 ) -> None:
     rows = recipients.read(job.recipients)
 
@@ -177,7 +177,7 @@ def _accepted(outcomes: Outcomes) -> str:
 
 
 async def _accept(
-    job: Job, carillon: Carillon, contacts: Contacts, row: Recipient | BadRow, outcomes: Outcomes
+    job: Job, carillon: CommandClient, contacts: Contacts, row: Recipient | BadRow, outcomes: Outcomes
 ) -> None:
     if isinstance(row, BadRow):
         outcomes.bad_rows.append(row)
@@ -194,7 +194,7 @@ async def _accept(
         outcomes.sent_before += before
 
 
-async def _notify(carillon: Carillon, body: dict[str, object]) -> tuple[UUID, bool]:
+async def _notify(carillon: CommandClient, body: dict[str, object]) -> tuple[UUID, bool]:
     """The notification, and whether it was accepted before: also where Carillon's address was spelt otherwise then.
 
     The request's id holds all that the row says. Another body for the same person differs in a default alone.
@@ -223,7 +223,7 @@ def _body(job: Job, row: Recipient, user_id: UUID) -> dict[str, object]:
     }
 
 
-async def _settle_all(job: Job, carillon: Carillon, outcomes: Outcomes, progress: Progress) -> None:
+async def _settle_all(job: Job, carillon: CommandClient, outcomes: Outcomes, progress: Progress) -> None:
     bar = progress.add_task("settled", total=len(outcomes.accepted))
 
     def ended(found: Notification) -> None:

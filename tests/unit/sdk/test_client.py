@@ -9,7 +9,7 @@ from aiohttp import web
 from carillon.contracts.batches import BatchReport, BatchResult
 from carillon.contracts.envelope import Envelope
 from carillon.kit.ids import uuid7
-from carillon.sdk.client import Carillon, Person, Refused, Unreachable
+from carillon.sdk.client import CommandClient, Person, Refused, Unreachable
 from tests.support.peers import Peer, peer
 
 PERSON = Person(uuid7())
@@ -43,18 +43,18 @@ async def there(answers: Answers) -> AsyncIterator[Peer]:
 
 
 @pytest.fixture
-def carillon(there: Peer) -> Carillon:
-    return Carillon(there.session, there.url, token="crl_x")
+def carillon(there: Peer) -> CommandClient:
+    return CommandClient(there.session, there.url, token="crl_x")
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-async def test_what_cannot_be_served_now_is_asked_again(carillon: Carillon, answers: Answers, status: int) -> None:
+async def test_what_cannot_be_served_now_is_asked_again(carillon: CommandClient, answers: Answers, status: int) -> None:
     answers.left = [web.Response(status=status, headers={"Retry-After": "0"}), GOOD]
     assert await carillon.contact("ada@example.com") == PERSON.user_id
     assert answers.asked == 2
 
 
-async def test_a_refusal_is_not_repeated(carillon: Carillon, answers: Answers) -> None:
+async def test_a_refusal_is_not_repeated(carillon: CommandClient, answers: Answers) -> None:
     refusal = b'{"success": false, "error": "validation_failed", "message": "email: no"}'
     answers.left = [web.Response(status=422, body=refusal)]
     with pytest.raises(Refused, match="email: no") as told:
@@ -63,14 +63,14 @@ async def test_a_refusal_is_not_repeated(carillon: Carillon, answers: Answers) -
 
 
 @pytest.mark.parametrize("status", [200, 404])
-async def test_whoever_else_answers_is_told_as_such(carillon: Carillon, answers: Answers, status: int) -> None:
+async def test_whoever_else_answers_is_told_as_such(carillon: CommandClient, answers: Answers, status: int) -> None:
     answers.left = [web.Response(status=status, text="<html>")]
     with pytest.raises(Refused, match="is this the right address") as told:
         await carillon.contact("ada@example.com")
     assert told.value.code == "not_carillon"
 
 
-async def test_a_platform_that_stays_away_is_told_as_unreachable(carillon: Carillon, there: Peer) -> None:
+async def test_a_platform_that_stays_away_is_told_as_unreachable(carillon: CommandClient, there: Peer) -> None:
     await there.stop()
     with pytest.raises(Unreachable, match="POST /contacts"):
         await carillon.contact("ada@example.com")
@@ -86,6 +86,6 @@ async def test_a_batch_is_sent_again_as_a_whole_and_tells_of_each() -> None:
         return await batches.answer(request)
 
     async with peer([web.post("/api/v1/notifications/batch", heard)]) as there:
-        carillon = Carillon(there.session, there.url, token="crl_x")
+        carillon = CommandClient(there.session, there.url, token="crl_x")
         assert await carillon.send_batch([{"metadata": {"a": "x" * (2 << 20)}}, {}]) == report
     assert batches.asked == 2
