@@ -12,7 +12,8 @@ from tests.documents.reading import ROOT, Document, document, documents
 _PATH = re.compile(r"(?P<path>[\w.\-]+(?:/[\w.\-]+)*/?)(?:::(?P<name>[\w.]+))?")
 _FILE = re.compile(r".+\.(py|md|ya?ml|toml|txt|sql|in|csv)$")
 _GIVEN_BY = re.compile(r"`(src/carillon|deploy)/[^`]+`")
-_FAILS = re.compile(r"`tests/[^`]+\.py::test_\w+`")
+_TEST = r"`tests/[^`]+\.py::test_\w+`"
+_FAILS = re.compile(f"{_TEST}(, {_TEST})*")
 _ROOMS = (Path(), Path("src/carillon"), Path("src"))
 _MADE_AT_RUN_TIME = {"credentials.json", "signing_key.pem"}
 

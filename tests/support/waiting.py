@@ -11,15 +11,15 @@ T = TypeVar("T")
 
 @overload
 async def eventually(
-    condition: Callable[[], Awaitable[T]], *, within: float = 10.0, every: float = 0.02, says: str = ""
+    condition: Callable[[], Awaitable[T]], *, within: float = 30.0, every: float = 0.02, says: str = ""
 ) -> Any: ...
 
 
 @overload
-async def eventually(condition: Callable[[], T], *, within: float = 10.0, every: float = 0.02, says: str = "") -> T: ...
+async def eventually(condition: Callable[[], T], *, within: float = 30.0, every: float = 0.02, says: str = "") -> T: ...
 
 
-async def eventually(condition: Callable[[], Any], *, within: float = 10.0, every: float = 0.02, says: str = "") -> Any:
+async def eventually(condition: Callable[[], Any], *, within: float = 30.0, every: float = 0.02, says: str = "") -> Any:
     """Return the first truthy value of `condition` (sync or async); AssertionError with the last value otherwise."""
     deadline = time.monotonic() + within
     while True:
