@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -66,11 +67,11 @@ async def test_a_replica_of_each_is_killed_and_no_caller_notices(client: Client,
     def more_than(count: int) -> Callable[[], bool]:
         return lambda: len(accepted) > count
 
-    async with _callers(client, user["user_id"], mine, code, accepted):
-        for name in SERVICES:
-            platform.kill(f"{name}-1")
-            await eventually(more_than(len(accepted) + 20), within=60, says=f"callers go on without {name}-1")
-            await asyncio.to_thread(platform.start, f"{name}-1")
+    async with _callers(client, user, mine, code, accepted):
+        for replica in (f"{name}-{number}" for number in (1, 2) for name in SERVICES):
+            platform.kill(replica)
+            await eventually(more_than(len(accepted) + 20), within=60, says=f"callers go on without {replica}")
+            await asyncio.to_thread(platform.start, replica)
 
     ended = [(await client.settled(each, within=90))["status"] for each in accepted]
     assert set(ended) == {"delivered"}
@@ -103,9 +104,12 @@ async def test_the_door_shows_nothing_else(client: Client, path: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _callers(client: Client, user_id: str, mine: str, code: str, accepted: list[str]) -> AsyncIterator[None]:
+async def _callers(
+    client: Client, user: dict[str, Any], mine: str, code: str, accepted: list[str]
+) -> AsyncIterator[None]:
     """Callers without pause, of whom none hears anything but a success; a failure ends the test."""
     users, templates = client.platform.users, client.platform.templates
+    user_id, email = user["user_id"], user["email"]
 
     async def send() -> Answer:
         answer = await client.notify(user_id, code)
@@ -119,6 +123,10 @@ async def _callers(client: Client, user_id: str, mine: str, code: str, accepted:
     calls = (
         send,
         prefer,
+        lambda: client.call(
+            "PATCH", f"{users}/api/v1/users/{user_id}", token=mine, json={"name": f"Ada {uuid4().hex}"}
+        ),
+        lambda: client.call("POST", f"{users}/api/v1/auth/login", json={"email": email, "password": PASSWORD}),
         lambda: client.call("GET", f"{users}/api/v1/users/me", token=mine),
         lambda: client.call("GET", f"{templates}/api/v1/templates/{code}", token=client.admin),
         lambda: client.call("GET", f"{client.platform.gateway}/api/v1/notifications", token=client.application),
