@@ -1,14 +1,16 @@
--- Run once by the PostgreSQL image as superuser in the database "carillon": a role and a schema of its own for each
--- service, and no way into another's. Passwords come from the environment. psql 15 or newer.
+-- Run once by the PostgreSQL image as superuser: a role and a database of its own for each service, and no way into another's.
+-- Passwords are read from the files that make-secrets.sh makes; elsewhere: psql --set secrets=FOLDER. psql 15 or newer.
 
-\getenv users_password USERS_PASSWORD
-\getenv templates_password TEMPLATES_PASSWORD
-\getenv gateway_password GATEWAY_PASSWORD
-\getenv email_worker_password EMAIL_WORKER_PASSWORD
-\getenv push_worker_password PUSH_WORKER_PASSWORD
+\if :{?secrets}
+\else
+\set secrets /run/secrets
+\endif
 
-REVOKE ALL ON DATABASE carillon FROM PUBLIC;
-REVOKE ALL ON SCHEMA public FROM PUBLIC;
+\set users_password `cat :'secrets'/users_password`
+\set templates_password `cat :'secrets'/templates_password`
+\set gateway_password `cat :'secrets'/gateway_password`
+\set email_worker_password `cat :'secrets'/email_worker_password`
+\set push_worker_password `cat :'secrets'/push_worker_password`
 
 CREATE ROLE users LOGIN PASSWORD :'users_password';
 CREATE ROLE templates LOGIN PASSWORD :'templates_password';
@@ -16,16 +18,10 @@ CREATE ROLE gateway LOGIN PASSWORD :'gateway_password';
 CREATE ROLE email_worker LOGIN PASSWORD :'email_worker_password';
 CREATE ROLE push_worker LOGIN PASSWORD :'push_worker_password';
 
-GRANT CONNECT, TEMPORARY ON DATABASE carillon TO users, templates, gateway, email_worker, push_worker;
+CREATE DATABASE users OWNER users;
+CREATE DATABASE templates OWNER templates;
+CREATE DATABASE gateway OWNER gateway;
+CREATE DATABASE email_worker OWNER email_worker;
+CREATE DATABASE push_worker OWNER push_worker;
 
-CREATE SCHEMA users AUTHORIZATION users;
-CREATE SCHEMA templates AUTHORIZATION templates;
-CREATE SCHEMA gateway AUTHORIZATION gateway;
-CREATE SCHEMA email_worker AUTHORIZATION email_worker;
-CREATE SCHEMA push_worker AUTHORIZATION push_worker;
-
-ALTER ROLE users IN DATABASE carillon SET search_path = users;
-ALTER ROLE templates IN DATABASE carillon SET search_path = templates;
-ALTER ROLE gateway IN DATABASE carillon SET search_path = gateway;
-ALTER ROLE email_worker IN DATABASE carillon SET search_path = email_worker;
-ALTER ROLE push_worker IN DATABASE carillon SET search_path = push_worker;
+REVOKE ALL ON DATABASE postgres, users, templates, gateway, email_worker, push_worker FROM PUBLIC;

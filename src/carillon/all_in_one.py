@@ -20,7 +20,7 @@ from carillon.kit.broker.postgres.schema import end_leases as end_broker_leases
 from carillon.kit.broker.postgres.schema import migrate_broker
 from carillon.kit.embedded_postgres import embedded_postgres, ensure_role_and_schema
 from carillon.kit.service import Service, bind, serve
-from carillon.kit.settings import Settings, load, variable
+from carillon.kit.settings import Settings, in_file, load, variable
 from carillon.process_settings import PlatformSettings
 from carillon.services import SERVICES, Entry
 
@@ -161,6 +161,7 @@ def unknown_variables() -> list[str]:
         for field in entry.settings.__struct_fields__
         for service in (name, "")
     }
+    known |= {in_file(name) for name in known}
     return sorted(name for name in os.environ if name.startswith("CARILLON_") and name not in known)
 
 

@@ -31,5 +31,6 @@ def print_settings() -> None:
             table.add_row(variable.name, variable.default, variable.description)
         console.print(table, "")
     console.print(
-        "A service also reads each of its variables without its name, e.g. CARILLON_BROKER_URL for all services."
+        "A service also reads each of its variables without its name, e.g. CARILLON_BROKER_URL for all services. "
+        "A value may be in a file: CARILLON_BROKER_URL_FILE names it."
     )

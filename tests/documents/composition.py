@@ -1,6 +1,8 @@
 """What `deploy/compose.yaml` says, with its variables filled in as `deploy/.env.example` asks."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import yaml  # type: ignore[import-untyped]
 from tests.documents.reading import ROOT
 
 FOLDER = ROOT / "deploy"
+SECRETS = "/run/secrets"
 _VARIABLE = re.compile(r"\$\{(?P<name>[A-Z_]+)(?::(?P<kind>[-?])(?P<text>[^}]*))?\}")
 
 
@@ -33,19 +36,29 @@ def example() -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def environment(said: dict[str, Any]) -> dict[str, str]:
-    """A service's environment, with what a person fills in standing in for what the example leaves empty."""
-    filled = {name: value or _stand_in(name) for name, value in example().items()}
+def environment(said: dict[str, Any], secrets: str = SECRETS) -> dict[str, str]:
+    """A service's environment; `secrets` is the folder of the files that are handed out, as seen from the service."""
+    filled = example()
 
     def value(found: re.Match[str]) -> str:
         return filled.get(found["name"]) or (found["text"] or "" if found["kind"] == "-" else "")
 
-    return {name: _VARIABLE.sub(value, str(text)) for name, text in said.get("environment", {}).items()}
+    texts = {name: _VARIABLE.sub(value, str(text)) for name, text in said.get("environment", {}).items()}
+    return {name: text.replace(SECRETS, secrets) for name, text in texts.items()}
 
 
-def _stand_in(name: str) -> str:
-    typed = {"SMTP_URL": "smtp://user:secret@mail.example.com:587?tls=starttls", "MAIL_FROM": "Ada <ada@example.com>"}
-    return typed.get(name, "0123456789abcdef")
+def secrets_of(said: dict[str, Any]) -> dict[str, str]:
+    """Which secret is mounted where."""
+    given = [each if isinstance(each, dict) else {"source": each} for each in said.get("secrets", [])]
+    return {each["source"]: each.get("target", f"{SECRETS}/{each['source']}") for each in given}
+
+
+def make_secrets(folder: Path) -> Path:
+    """Where `make-secrets.sh` puts them, run beside nothing else."""
+    script = folder / "make-secrets.sh"
+    script.write_bytes((FOLDER / script.name).read_bytes())
+    subprocess.run(["sh", script], env={"PATH": os.environ["PATH"]}, check=True, timeout=30)
+    return folder / "secrets"
 
 
 def mounted_files(said: dict[str, Any]) -> list[Path]:

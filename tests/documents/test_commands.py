@@ -6,7 +6,7 @@ from fnmatch import fnmatchcase
 import pytest
 
 from carillon.cli import app
-from carillon.kit.settings import variable
+from carillon.kit.settings import in_file, variable
 from carillon.process_settings import PlatformSettings
 from carillon.services import SERVICES
 from carillon.settings_table import rows
@@ -41,6 +41,7 @@ def test_every_carillon_command_named_exists(document: Document) -> None:
 @each_document
 def test_every_setting_named_exists(document: Document) -> None:
     known = _settings() | _OF_THE_COMPOSITION
+    known |= {in_file(name) for name in known}
 
     named = {name for code in _commands(document) for name in _SETTING.findall(code) if "<" not in code}
 

@@ -92,10 +92,10 @@ def test_no_service_that_is_to_be_scaled_publishes_a_port_or_has_a_name_of_its_o
     assert fixed == []
 
 
-def test_only_the_front_door_and_grafana_are_published_and_on_loopback() -> None:
+def test_only_the_front_door_grafana_and_the_mail_catcher_are_published_and_on_loopback() -> None:
     published = {name: said["ports"] for name, said in composition.compose()["services"].items() if "ports" in said}
 
-    assert set(published) == {"front_door", "grafana"}
+    assert set(published) == {"front_door", "grafana", "mail_catcher"}
     assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 

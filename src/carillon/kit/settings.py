@@ -25,6 +25,7 @@ _SCHEMES = {
     "otlp_endpoint": _HTTP,
 }  # `smtp_url` is a list with options: its worker judges it
 _TEN_YEARS = 10 * 366 * 86_400
+_MOST_BYTES = 64 * 1024
 
 
 class SettingsError(ValueError):
@@ -46,6 +47,7 @@ class Variable(msgspec.Struct, frozen=True):
 def load(kind: type[S], service: str, environ: Mapping[str, str] | None = None, **given: Any) -> S:
     """Read each field from `CARILLON_<SERVICE>_<FIELD>`, else `CARILLON_<FIELD>`, else `given`, else its default.
 
+    A variable's value may also be in the file that `<VARIABLE>_FILE` names, which is where secrets belong.
     Lists are comma-separated. Raises SettingsError naming the variable.
     """
     env = os.environ if environ is None else environ
@@ -54,8 +56,9 @@ def load(kind: type[S], service: str, environ: Mapping[str, str] | None = None, 
     hints = get_type_hints(kind)
     for field in msgspec.structs.fields(kind):
         for name in (variable(service, field.name), variable("", field.name)):
-            if env.get(name, "") != "":
-                found[field.name], names[field.name] = _parse(env[name], hints[field.name]), name
+            told, text = _told(name, env)
+            if text:
+                found[field.name], names[field.name] = _parse(text, hints[field.name]), told
                 break
     try:
         settings = msgspec.convert(found, kind, strict=False, dec_hook=_path)
@@ -66,6 +69,37 @@ def load(kind: type[S], service: str, environ: Mapping[str, str] | None = None, 
         if wrong:
             raise SettingsError(f"{names.get(name) or variable(service, name)}: {wrong}.")
     return settings
+
+
+def _told(name: str, env: Mapping[str, str]) -> tuple[str, str]:
+    """Which of a setting's two variables is set, and the value: of itself, or of the file that it names."""
+    by_file = in_file(name)
+    text, path = env.get(name, ""), env.get(by_file, "")
+    if text and path:
+        raise SettingsError(f"{name} and {by_file} are both set: keep one.")
+    return (by_file, _content(by_file, Path(path))) if path else (name, text)
+
+
+def _content(name: str, path: Path) -> str:
+    """The one line of a file. What it holds may be a secret, and is quoted nowhere."""
+    try:
+        if path.exists() and not path.is_file():  # a pipe might keep the start waiting for ever
+            raise SettingsError(f"{name}: {path} is no file.")
+        with path.open("rb") as file:
+            content = file.read(_MOST_BYTES + 1)
+        text = content.decode().strip()
+    except OSError as error:
+        raise SettingsError(f"{name}: {path} cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{name}: {path} does not hold text in UTF-8.") from None
+    if not text or len(content) > _MOST_BYTES or len(text.splitlines()) > 1:
+        raise SettingsError(f"{name}: {path} has to hold one line, of at most {_MOST_BYTES} bytes.")
+    return text
+
+
+def in_file(name: str) -> str:
+    """The variable that names the file which holds the value of the variable `name`."""
+    return f"{name}_FILE"
 
 
 def variable(service: str, field: str) -> str:

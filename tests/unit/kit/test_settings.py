@@ -1,5 +1,6 @@
 """Settings come from `CARILLON_*`; a mistake names its variable."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import pytest
 from msgspec import Meta
 
 from carillon.kit.settings import Settings, SettingsError, load, variables
+from carillon.services import SERVICES
 
 SHARED, OWN = "postgresql://shared", "postgresql://u:p@own:5432/users?sslmode=require"
 
@@ -111,3 +113,59 @@ def test_every_setting_is_listed_with_its_default() -> None:
     assert listed["CARILLON_USERS_DATABASE_URL"].default == "(required)"
     assert listed["CARILLON_USERS_DELAYS"].default == "1.0,2.0"
     assert listed["CARILLON_USERS_SIZE"].description == "How many"
+
+
+def test_a_value_may_be_in_a_file_of_one_line(tmp_path: Path) -> None:
+    secret, size = tmp_path / "secret", tmp_path / "size"
+    secret.write_text(f"{OWN}\n")
+    size.write_text("7\r\n")
+
+    environ = {"CARILLON_USERS_DATABASE_URL_FILE": str(secret), "CARILLON_SIZE_FILE": str(size)}
+    found = load(Example, "users", environ | {"CARILLON_DATABASE_URL": SHARED})
+
+    assert (found.database_url, found.size) == (OWN, 7)
+
+
+def test_a_variable_and_its_file_together_are_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^CARILLON_SIZE and CARILLON_SIZE_FILE are both set: keep one\.$"):
+        load(Example, "users", {"CARILLON_SIZE": "7", "CARILLON_SIZE_FILE": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b" \n", b"s3cret\ns3cret\n", b"s3cret" * 20_000, b"s3cret\xff"],
+    ids=lambda content: f"{content[:7]!r}",
+)
+def test_a_file_that_holds_no_value_is_named_and_never_quoted(content: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "value"
+    file.write_bytes(content)
+
+    with pytest.raises(SettingsError, match=f"^CARILLON_DATABASE_URL_FILE: {file} ") as raised:
+        load(Example, "users", {"CARILLON_DATABASE_URL_FILE": str(file)})
+
+    assert "s3cret" not in str(raised.value)
+
+
+def test_a_value_of_the_wrong_kind_in_a_file_names_the_variable_of_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "value"
+    file.write_text("mysql://s3cret")
+
+    with pytest.raises(SettingsError, match=r"^CARILLON_DATABASE_URL_FILE: ") as raised:
+        load(Example, "users", {"CARILLON_DATABASE_URL_FILE": str(file)})
+
+    assert "s3cret" not in str(raised.value)
+
+
+def test_a_file_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    for path in (tmp_path / "missing", tmp_path, pipe):
+        with pytest.raises(SettingsError, match=f"^CARILLON_SIZE_FILE: {path} (is no file|cannot be read)"):
+            load(Example, "users", {"CARILLON_SIZE_FILE": str(path)})
+
+
+def test_no_setting_has_a_file_of_its_own_beside_the_one_that_every_setting_may_come_from() -> None:
+    for entry in SERVICES.values():
+        names = set(entry.settings.__struct_fields__)
+        assert {name for name in names if f"{name}_file" in names} == set()
