@@ -128,3 +128,18 @@ async def test_what_was_answered_before_its_body_came_is_answered_once(monkeypat
         writer.write(HEAD.replace(b"/read", b"/slow") + b"Content-Length: 9\r\n\r\n{")
 
         assert statuses(await reader.read()) == [b"405"]
+
+
+@pytest.mark.parametrize("whole", [SLOW, HEAD + b'Content-Length: 8\r\n\r\n{"a": 1}'], ids=["no bodies", "bodies"])
+async def test_whole_requests_before_a_head_in_one_packet_are_no_part_of_it(
+    monkeypatch: pytest.MonkeyPatch, whole: bytes
+) -> None:
+    monkeypatch.setattr("carillon.kit.http.protocol.MAX_HEAD", 8_000)
+    slow, last = Slow(), SLOW.replace(b"Host", b"Connection: close\r\nHost")
+    slow.gate.set()
+    async with slow.line() as (reader, writer):
+        writer.write(whole * 300 + last[:20])
+        first = await reader.readuntil(b"HTTP/1.1")
+        writer.write(last[20:])
+
+        assert statuses(first + await reader.read()) == [b"200"] * 301

@@ -20,6 +20,8 @@ from carillon.kit.telemetry import correlation
 _log = structlog.get_logger()
 
 MAX_HEAD = 64 * 1024
+_PIECE = 4 * 1024
+"""What the parser is given at a time while it may meet a head; the piece in which one begins is not counted to it."""
 PATIENCE = 30.0
 """Seconds from connecting, from a request's first byte, or from the answer before, until the request is whole."""
 
@@ -87,17 +89,22 @@ class EnvelopeProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        """In pieces, as if it had come so: whole requests before a head in the same packet are none of its bytes."""
+        piece = _PIECE if self._in_head or self._whole else len(data)
+        for start in range(0, len(data), piece):
+            self._read(data[start : start + piece])
+
+    def _read(self, data: bytes) -> None:
         if self._refusal is not None:
             return
+        self._head += len(data)  # from nothing where one begins
         super().data_received(data)
         if self._whole or self._refusal is not None:
             self._rest()
             return
         self._watch()
-        if self._in_head:
-            self._head += len(data)
-            if self._head > MAX_HEAD:
-                self._refuse(HeadersTooLarge(f"The headers are larger than {MAX_HEAD} bytes."))
+        if self._in_head and self._head > MAX_HEAD:
+            self._refuse(HeadersTooLarge(f"The headers are larger than {MAX_HEAD} bytes."))
 
     def on_message_begin(self) -> None:
         self._whole, self._in_head, self._head = False, True, 0
