@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import uvloop
@@ -46,9 +47,10 @@ def measure(kind: str, count: int) -> list[tuple[str, str]]:
 
 async def _measure(found: Platform, port: int, count: int) -> list[tuple[str, str]]:
     code, people, _ = prepared(found, 200)
+    since = datetime.now(UTC)
     await post_all(found, posts(found, code, people, WARM_UP), connections=16)
     await await_sink(port, WARM_UP)
-    await await_reports(found)
+    await await_reports(found, since=since)
     requests = list_first(posts(found, code, people, count))
     await _looked_at(found)
     before, started = _beside(), time.perf_counter()
@@ -56,7 +58,7 @@ async def _measure(found: Platform, port: int, count: int) -> list[tuple[str, st
     result = await post_all(found, requests, connections=64)
     await await_sink(port, WARM_UP + count)
     seconds = time.perf_counter() - started
-    await await_reports(found)
+    await await_reports(found, since=since)
     looks = await _looked_at(found)
     spent = Spent(
         {

@@ -5,6 +5,7 @@ import os
 import statistics
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 import asyncpg
 import uvloop
@@ -81,10 +82,11 @@ def _spent() -> float:
 
 async def _send(side: Side, count: int) -> None:
     """Until the sink has them all and all is told."""
-    await post_all(side.found, list_first(posts(side.found, side.code, side.people, count)), connections=64)
+    requests, since = list_first(posts(side.found, side.code, side.people, count)), datetime.now(UTC)
+    await post_all(side.found, requests, connections=64)
     side.mails += count
     await await_sink(side.sink, side.mails)
-    await await_reports(side.found)
+    await await_reports(side.found, since=since)
 
 
 async def _grow(found: Platform) -> int:

@@ -5,6 +5,8 @@ import itertools
 import json
 import urllib.request
 from collections.abc import Iterator
+from datetime import datetime
+from urllib.parse import urlencode
 from uuid import uuid4
 
 import uvloop
@@ -47,10 +49,13 @@ async def await_sink(port: int, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def await_reports(found: Platform) -> None:
-    """Until nothing is pending any more: what was delivered has been told."""
+async def await_reports(found: Platform, *, since: datetime) -> None:
+    """Until nothing accepted `since` is pending any more: what was delivered has been told. Asked of those alone, not of
+    all that are kept from before: the asking is in what is measured.
+    """
+    wanted = urlencode({"status": "pending", "created_from": since.isoformat(), "limit": 1})
     request = urllib.request.Request(
-        f"{found.gateway}/api/v1/notifications?status=pending&limit=1",
+        f"{found.gateway}/api/v1/notifications?{wanted}",
         headers={"Authorization": f"Bearer {found.credentials['application_token']}"},
     )
 
