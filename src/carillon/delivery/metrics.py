@@ -10,7 +10,8 @@ from carillon.kit.telemetry.metrics import Tally
 
 DELIVERIES = Counter(
     "carillon_deliveries_total",
-    "What became of messages in a worker's hands; provider is empty where none was asked",
+    "What each handling of a message came to: one handled again, as after a retry, counts again; provider is empty "
+    "where none was asked",
     ["service", "channel", "provider", "outcome"],
 )
 DELIVERY_SECONDS = Histogram(

@@ -41,10 +41,14 @@ OUTBOX_OLDEST = Gauge(
     "carillon_outbox_oldest_seconds", "For how long the oldest committed message has been due", ["service"]
 )
 NOTIFICATIONS = Counter(
-    "carillon_notifications_total", "Notifications accepted, and the endings told of them", ["service", "status"]
+    "carillon_notifications_total",
+    "Notifications accepted, each once, and reports of their endings: one that comes twice counts twice",
+    ["service", "status"],
 )
 DEAD_LETTERS = Counter(
-    "carillon_dead_letters_total", "Dead letters kept, by the queue they died in", ["service", "source"]
+    "carillon_dead_letters_total",
+    "How often a dead letter was kept, by the queue it died in; one that the broker hands over again counts again",
+    ["service", "source"],
 )
 RECONCILED = Counter(
     "carillon_reconciled_total", "Notifications that had fallen silent, by what was done", ["service", "outcome"]
