@@ -50,8 +50,8 @@ async def await_sink(port: int, count: int) -> None:
 
 
 async def await_reports(found: Platform, *, since: datetime) -> None:
-    """Until nothing accepted `since` is pending any more: what was delivered has been told. Asked of those alone, not of
-    all that are kept from before: the asking is in what is measured.
+    """Until nothing accepted `since` is pending any more: what was delivered has been told. Asked of those alone, not
+    of all that are kept from before: the asking is in what is measured.
     """
     wanted = urlencode({"status": "pending", "created_from": since.isoformat(), "limit": 1})
     request = urllib.request.Request(
