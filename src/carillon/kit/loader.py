@@ -43,7 +43,11 @@ class Loader(Generic[K, V]):
     async def _flush(self, keys: Sequence[K]) -> Sequence[V | Exception | None]:
         """In the name of one of those who ask: not of whoever woke the flusher, perhaps long ago."""
         asking, self._asking = self._asking, None
-        found = await asyncio.create_task(self._loaded(list(dict.fromkeys(keys))), context=asking)
+        distinct = list(dict.fromkeys(keys))
+        if asking == contextvars.copy_context():  # whoever asks has just woken it: no task of its own is needed
+            found = await self._load(distinct)
+        else:
+            found = await asyncio.create_task(self._loaded(distinct), context=asking)
         return [found.get(key) for key in keys]
 
     async def _loaded(self, keys: Sequence[K]) -> Mapping[K, V | Exception]:

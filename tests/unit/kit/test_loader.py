@@ -1,11 +1,13 @@
 """The data loader: one question for all that gathered, each caller its own answer."""
 
 import asyncio
+import contextvars
 from collections.abc import Mapping, Sequence
 
 import pytest
 
 from carillon.kit.loader import Loader
+from tests.support.waiting import eventually
 
 
 class Elsewhere:
@@ -70,3 +72,31 @@ async def test_a_caller_who_hangs_up_disturbs_nobody() -> None:
     assert await staying == 4
     with pytest.raises(asyncio.CancelledError):
         await leaving
+
+
+async def test_each_load_is_in_the_name_of_one_who_asks_for_it() -> None:
+    name, gate = contextvars.ContextVar[str]("name"), asyncio.Event()
+    loads: list[tuple[str, list[int]]] = []
+
+    async def load(keys: Sequence[int]) -> dict[int, int]:
+        loads.append((name.get(), list(keys)))
+        name.set("whoever loaded before")
+        await gate.wait()
+        return {key: key for key in keys}
+
+    loader = Loader(load, parallel=1)
+
+    async def ask(who: str, key: int) -> int | None:
+        name.set(who)
+        return await loader(key)
+
+    async with asyncio.timeout(20):
+        async with asyncio.TaskGroup() as group:
+            group.create_task(ask("first", 1))
+            await eventually(lambda: loads)
+            group.create_task(ask("second", 2))
+            await asyncio.sleep(0)
+            gate.set()
+        await ask("third", 3)
+
+    assert loads == [("first", [1]), ("second", [2]), ("third", [3])]
