@@ -18,6 +18,14 @@ def smtp() -> Iterator[FakeSmtp]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def ends_with_its_test(smtp: FakeSmtp) -> Iterator[None]:
+    """Whom one test has refused, the next one reaches."""
+    yield
+    smtp.answers.clear()
+    smtp.seconds_a_mail = 0.0
+
+
 @pytest.fixture(scope="session")
 def fcm() -> Iterator[FakeFcm]:
     with fake_fcm() as server:

@@ -199,7 +199,7 @@ async def test_postgresql_and_redis_killed_under_load_while_changes_are_heard_of
     rabbitmq_server: servers.RabbitServer,
 ) -> None:
     """The other way round, with a broker that stays: what is remembered is known to be true, and is not marked."""
-    shared = msgspec.structs.replace(settings, redis_url=redis_server.url, broker_url=rabbitmq_server.url)
+    shared = msgspec.structs.replace(settings, redis_url=redis_server.url, broker_url=rabbitmq_server.virtual_host())
     async with storm(shared, tmp_path) as raging:
         try:
             async with raging.raging():

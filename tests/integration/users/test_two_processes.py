@@ -36,7 +36,7 @@ def broker_url(request: pytest.FixtureRequest, shared: UsersSettings) -> str:
     if request.param == "postgresql":
         return shared.broker_url
     server: servers.RabbitServer = request.getfixturevalue("rabbitmq_server")
-    return server.url
+    return server.virtual_host()
 
 
 async def taken(api: UsersApi, path: str, token: str) -> bool:
