@@ -97,11 +97,14 @@ async def test_an_operator_begins_a_broadcast_and_asks_for_figures(one_process: 
         assert (begun.status, begun.total) == ("paused", 1)
         await carillon.resume_broadcast(begun.broadcast_id)
         assert (await carillon.broadcast_progress(begun.broadcast_id)).broadcast_id == begun.broadcast_id
-        assert (await carillon.change_preferences(person, push=False))["push"] is False
-        assert (await carillon.preferences(person))["email"] is True
-        assert (await carillon.user(person))["user_id"] == str(person)
+        assert (await carillon.change_preferences(person, push=False)).push is False
+        assert (await carillon.preferences(person)).email is True
+        assert (await carillon.user(person)).user_id == person
         device = await carillon.add_device(person, platform="fcm", token=f"fcm-{uuid4().hex}")
-        assert device["platform"] == "fcm"
+        assert device.platform == "fcm"
+        assert await carillon.devices(person) == [device]
+        assert (await carillon.remove_device(person, device.device_id)).token == device.token
+        assert await carillon.devices(person) == []
         assert (await carillon.stats()).queues
         assert (await carillon.replay(cause="no_such_cause", dry_run=True)).matched == 0
         forecast = await carillon.dry_run(user_id=person, template="welcome", variables=WHAT)

@@ -17,8 +17,10 @@ from carillon.contracts.channels import Channel
 from carillon.contracts.dead_letters import DeadLetterGroup, Replayed
 from carillon.contracts.envelope import PageMeta
 from carillon.contracts.notifications import Explanation, Forecast, Notification, NotificationAccepted, Timeline
+from carillon.contracts.people import KnownDevice, Preferences, User
 from carillon.contracts.stats import Stats
 from carillon.contracts.templates import Preview, Template, TemplateVersion
+from carillon.contracts.users import DevicePlatform
 from carillon.sdk.exchange import Exchange, Patience
 from carillon.sdk.signing_in import Given, Login
 
@@ -172,20 +174,28 @@ class AsyncCarillon:
         body = {"email": email, "name": name} if name else {"email": email}
         return UUID((await self._ask("POST", "/contacts", dict[str, Any], body=body))["user_id"])
 
-    async def user(self, /, user_id: UUID | str) -> dict[str, Any]:
-        return await self._ask("GET", f"/users/{user_id}", dict[str, Any])
+    async def user(self, /, user_id: UUID | str) -> User:
+        return await self._ask("GET", f"/users/{user_id}", User)
 
-    async def preferences(self, /, user_id: UUID | str) -> dict[str, Any]:
-        return await self._ask("GET", f"/users/{user_id}/preferences", dict[str, Any])
+    async def preferences(self, /, user_id: UUID | str) -> Preferences:
+        return await self._ask("GET", f"/users/{user_id}/preferences", Preferences)
 
-    async def change_preferences(self, /, user_id: UUID | str, **changes: Any) -> dict[str, Any]:
+    async def change_preferences(self, /, user_id: UUID | str, **changes: Any) -> Preferences:
         """`changes`: email, push, categories, quiet_hours; what is not named stays."""
-        path = f"/users/{user_id}/preferences"
-        return await self._ask("PATCH", path, dict[str, Any], body=changes)
+        return await self._ask("PATCH", f"/users/{user_id}/preferences", Preferences, body=changes)
 
-    async def add_device(self, /, user_id: UUID | str, *, platform: str, token: str, **more: Any) -> dict[str, Any]:
+    async def devices(self, /, user_id: UUID | str) -> list[KnownDevice]:
+        return await self._ask("GET", f"/users/{user_id}/devices", list[KnownDevice])
+
+    async def add_device(
+        self, /, user_id: UUID | str, *, platform: DevicePlatform, token: str, **more: Any
+    ) -> KnownDevice:
+        """Or change it; a token moves to whoever registers it. `more`: name, and keys for webpush."""
         body = {"platform": platform, "token": token, **more}
-        return await self._ask("POST", f"/users/{user_id}/devices", dict[str, Any], body=body)
+        return await self._ask("POST", f"/users/{user_id}/devices", KnownDevice, body=body)
+
+    async def remove_device(self, /, user_id: UUID | str, device_id: UUID | str) -> KnownDevice:
+        return await self._ask("DELETE", f"/users/{user_id}/devices/{device_id}", KnownDevice)
 
     async def broadcast(
         self,

@@ -1,10 +1,11 @@
-"""Where the token of a client comes from: given once and for all, or had by signing in, again before it ends."""
+"""Where the token of a client comes from: given once and for all, or had by signing in, and renewed before it ends."""
 
 import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from carillon.sdk.errors import Unauthorized
 from carillon.sdk.exchange import read
 
 if TYPE_CHECKING:
@@ -15,10 +16,11 @@ _EARLIER = 30.0
 
 
 class SignedIn(msgspec.Struct, frozen=True):
-    """Answer of `POST /auth/login`; `expires_in` in seconds."""
+    """Answer of `POST /auth/login` and `/auth/refresh`; `expires_in` in seconds."""
 
     access_token: str
     expires_in: int
+    refresh_token: str = ""
 
     def __repr__(self) -> str:
         return f"SignedIn(expires_in={self.expires_in})"
@@ -38,24 +40,36 @@ class Given:
 
 
 class Login:
-    """An address and a password: many calls at once sign in once, and again when that token nears its end."""
+    """An address and a password: many calls at once sign in once. The session is renewed when its token nears its end;
+    where it cannot be, a new one begins."""
 
     def __init__(self, email: str, password: str) -> None:
         self._body = {"email": email, "password": password}
-        self._token, self._until = "", 0.0
+        self._token, self._until, self._refresh = "", 0.0, ""
         self._one_at_a_time = asyncio.Lock()
 
     async def token(self, exchange: "Exchange") -> str:
         async with self._one_at_a_time:
             clock = asyncio.get_running_loop().time
             if not self._token or clock() >= self._until:
-                answer = await exchange.answer("POST", "/auth/login", body=self._body, signed=False)
-                granted = read(answer, SignedIn).data
-                self._token = granted.access_token
+                granted = await self._renewed(exchange) or await _granted(exchange, "/auth/login", self._body)
+                self._token, self._refresh = granted.access_token, granted.refresh_token
                 self._until = clock() + max(granted.expires_in - _EARLIER, granted.expires_in / 2)
             return self._token
+
+    async def _renewed(self, exchange: "Exchange") -> SignedIn | None:
+        """None where there is no session, or it has ended: a lost answer may have spent the refresh token."""
+        refresh, self._refresh = self._refresh, ""
+        try:
+            return await _granted(exchange, "/auth/refresh", {"refresh_token": refresh}) if refresh else None
+        except Unauthorized:
+            return None
 
     def refused(self, token: str) -> bool:
         if token == self._token:
             self._token = ""
         return True
+
+
+async def _granted(exchange: "Exchange", path: str, body: dict[str, str]) -> SignedIn:
+    return read(await exchange.answer("POST", path, body=body, signed=False), SignedIn).data

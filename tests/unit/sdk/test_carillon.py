@@ -51,11 +51,16 @@ class There:
         self.bodies: list[Any] = []
         self.headers: list[dict[str, str]] = []
         self.logins = 0
+        self.dead: set[str] = set()
+        self.session = ""
+        self.renewals: list[str] = []
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         self.bodies.append(msgspec.json.decode(raw) if raw else None)
         self.headers.append(dict(request.headers))
+        if request.headers.get("Authorization", "").removeprefix("Bearer ") in self.dead:
+            return self.no()
         said = self.answers.pop(0) if self.answers else web.Response(body=accepted(self.bodies[-1]["request_id"]))
         if said is None:
             assert request.transport is not None
@@ -65,9 +70,22 @@ class There:
 
     async def login(self, _request: web.Request) -> web.Response:
         self.logins += 1
-        return web.json_response(
-            {"success": True, "message": "ok", "data": {"access_token": f"t{self.logins}", "expires_in": 900}}
-        )
+        return self.granted(f"t{self.logins}")
+
+    async def refresh(self, request: web.Request) -> web.Response:
+        spent = (await request.json())["refresh_token"]
+        self.renewals.append(spent)
+        if spent != self.session:
+            return self.no()
+        self.session += "+"
+        return self.granted(f"renewed{len(self.renewals)}")
+
+    def granted(self, token: str) -> web.Response:
+        data = {"access_token": token, "expires_in": 900, "refresh_token": self.session}
+        return web.json_response({"success": True, "message": "ok", "data": data})
+
+    def no(self) -> web.Response:
+        return web.json_response({"success": False, "error": "u", "message": "no"}, status=401)
 
     async def dripping(self, request: web.Request) -> web.StreamResponse:
         drip = web.StreamResponse()
@@ -89,6 +107,7 @@ async def there(heard: There) -> AsyncIterator[Peer]:
         web.post("/api/v1/notifications", heard.answer),
         web.post("/api/v1/templates", heard.answer),
         web.post("/api/v1/auth/login", heard.login),
+        web.post("/api/v1/auth/refresh", heard.refresh),
         web.get("/api/v1/stats", heard.dripping),
     ]
     async with peer(routes) as there:
@@ -194,6 +213,41 @@ async def test_many_calls_at_once_sign_in_once_and_again_when_the_token_is_refus
         heard.answers = [web.Response(status=401, body=b'{"success": false, "error": "u", "message": "no"}')]
         await carillon.notify(**WHAT)
         assert (heard.logins, heard.headers[-1]["Authorization"]) == (2, "Bearer t2")
+
+
+async def test_a_session_is_renewed_once_for_all_who_were_refused_at_once(there: Peer, heard: There) -> None:
+    heard.session, heard.dead = "r", {"t1", "renewed1"}
+    async with AsyncCarillon(there.url, email="a@example.com", password="p", patience=QUICK) as carillon:
+        with pytest.raises(Unauthorized):
+            await carillon.notify(**WHAT)
+        await asyncio.gather(*(carillon.notify(**WHAT) for _ in range(5)))
+
+    assert (heard.logins, heard.renewals) == (1, ["r", "r+"])
+    assert heard.headers[-1]["Authorization"] == "Bearer renewed2"
+
+
+async def test_a_session_that_has_ended_is_followed_by_another(there: Peer, heard: There) -> None:
+    heard.session, heard.dead = "r", {"t1", "renewed1"}
+    async with AsyncCarillon(there.url, email="a@example.com", password="p", patience=QUICK) as carillon:
+        with pytest.raises(Unauthorized):
+            await carillon.notify(**WHAT)
+        heard.session = "another"
+        await carillon.notify(**WHAT)
+
+    assert (heard.logins, heard.renewals) == (2, ["r", "r+"])
+    assert heard.headers[-1]["Authorization"] == "Bearer t2"
+
+
+async def test_who_is_let_in_and_refused_all_the_same_is_told_and_does_not_ask_for_ever(
+    there: Peer, heard: There
+) -> None:
+    heard.session, heard.dead = "r", {f"{kind}{n}" for kind in ("t", "renewed") for n in range(9)}
+    async with AsyncCarillon(there.url, email="a@example.com", password="p", patience=QUICK) as carillon:
+        with pytest.raises(Unauthorized):
+            await carillon.notify(**WHAT)
+
+    assert len(heard.headers) == 2
+    assert (heard.logins, heard.renewals) == (1, ["r"])
 
 
 async def test_it_says_who_asks_and_shows_no_secret(carillon: AsyncCarillon, heard: There) -> None:

@@ -6,12 +6,12 @@ from uuid import UUID
 
 import structlog
 
+from carillon.contracts.people import User
 from carillon.kit.auth import Caller
 from carillon.kit.errors import Forbidden, check_version
 from carillon.users.actions.changing import Changed
 from carillon.users.actions.granting import Change, Expected
 from carillon.users.actions.telling import Told
-from carillon.users.domain.people import User
 from carillon.users.domain.roles import Actor, not_held
 from carillon.users.errors import CannotActOn, LastAdministrator, UnknownUser
 

@@ -4,9 +4,8 @@ from collections.abc import Callable, Collection
 from typing import Protocol
 from uuid import UUID
 
+from carillon.contracts.people import Preferences, User
 from carillon.contracts.preferences import Choices
-from carillon.users.domain.people import User
-from carillon.users.domain.preferences import Preferences
 from carillon.users.domain.profile import ProfilePatch, checked_patch
 from carillon.users.domain.roles import Actor
 from carillon.users.errors import UnknownUser

@@ -3,9 +3,10 @@
 from typing import Protocol
 from uuid import UUID
 
+from carillon.contracts.people import KnownDevice
 from carillon.contracts.users import DeviceGone, DevicePlatform
 from carillon.users.actions.changing import Changed
-from carillon.users.domain.devices import KnownDevice, NewDevice
+from carillon.users.domain.devices import NewDevice
 from carillon.users.domain.roles import Actor
 from carillon.users.errors import UnknownDevice, UnknownUser
 

@@ -6,11 +6,11 @@ from typing import Protocol
 from uuid import UUID
 
 from carillon.contracts.imports import Imported, UserToImport
+from carillon.contracts.people import ChannelChoices, User
 from carillon.contracts.templates import LANGUAGE
 from carillon.kit.errors import Invalid, invalid
 from carillon.users.domain.hashes import HashRefused, read_hash
-from carillon.users.domain.people import ONE_LINE, NewPerson, User, address, checked_attributes
-from carillon.users.domain.preferences import ChannelChoices
+from carillon.users.domain.people import ONE_LINE, NewPerson, address, checked_attributes
 from carillon.users.domain.profile import checked_timezone
 
 _LONGEST_NAME = 200

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
+from carillon.contracts.people import ChannelChoices, User
 from carillon.kit.errors import Unavailable
 from carillon.users.domain.idempotency import Once
 from carillon.users.domain.passwords import check_password
-from carillon.users.domain.people import NewPerson, User, address, checked_attributes
-from carillon.users.domain.preferences import ChannelChoices
+from carillon.users.domain.people import NewPerson, address, checked_attributes
 from carillon.users.domain.profile import checked_timezone
 from carillon.users.errors import AlreadyMade, EmailTaken, RegistrationClosed, UnknownUser
 

@@ -7,13 +7,14 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from carillon.contracts.channels import Channel
+from carillon.contracts.people import Preferences
 from carillon.contracts.preferences import CategoryRule
 from carillon.contracts.users import CategoryChanged, Contact, ContactsFound, UserChanged
 from carillon.kit.cache import Cache, Found
 from carillon.kit.errors import Unavailable
 from carillon.kit.loader import Loader
 from carillon.kit.telemetry.metrics import FILL_WAITS
-from carillon.users.domain.preferences import CATEGORY, Person, Preferences, contact_of, preferences_of
+from carillon.users.domain.preferences import CATEGORY, Person, contact_of, preferences_of
 from carillon.users.errors import UnknownUser
 
 _CATEGORY = re.compile(CATEGORY)

@@ -6,11 +6,12 @@ from uuid import UUID
 
 import structlog
 
+from carillon.contracts.people import User
 from carillon.users.actions.authenticating import secret_hash
 from carillon.users.actions.changing import Changed
 from carillon.users.actions.telling import Told, telling
 from carillon.users.domain.account_mail import VerificationAsked
-from carillon.users.domain.people import Address, User
+from carillon.users.domain.people import Address
 from carillon.users.domain.roles import Actor
 from carillon.users.errors import InvalidToken, UnknownUser
 

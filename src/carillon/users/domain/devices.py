@@ -4,11 +4,8 @@ import base64
 import binascii
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
-from uuid import UUID
 
-import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from carillon.contracts.users import DevicePlatform, WebPushKeys
@@ -19,23 +16,6 @@ MOST_DEVICES: Final = 20
 _APNS_TOKEN = re.compile(r"([0-9a-fA-F]{2}){32,100}", re.ASCII)
 _POINT_BYTES, _UNCOMPRESSED = 65, 4
 _AUTH_BYTES = 16
-
-
-class KnownDevice(msgspec.Struct, frozen=True, kw_only=True):
-    """A device as its owner sees it. An invalid one is pushed to no more; `invalid_reason` is the provider's word.
-
-    The keys of a Web Push subscription are told to nobody but the services that deliver.
-    """
-
-    device_id: UUID
-    platform: DevicePlatform
-    token: str
-    name: str
-    is_push_token: bool
-    created_at: datetime
-    updated_at: datetime
-    invalid_at: datetime | None
-    invalid_reason: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,16 +3,14 @@
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 import idna
 import msgspec
 from email_validator import EmailNotValidError, validate_email
 
+from carillon.contracts.people import ChannelChoices, Status
 from carillon.kit.errors import invalid
-from carillon.users.domain.preferences import ChannelChoices, Status
 
 # Control characters (CR and LF among them), the marks that turn the direction of text, and what has neither width nor
 # meaning in a name: two names that look alike are to be alike. The joiners U+200C and U+200D are letters' business in
@@ -24,26 +22,6 @@ _MOST_ATTRIBUTES_BYTES = 16_384
 _DEEPEST_ATTRIBUTES = 20
 _UNKEEPABLE = re.compile(r"[\x00\ud800-\udfff]")
 _INTERNAL = re.compile(r"\.local\Z", re.IGNORECASE)
-
-
-class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A person as they are shown. `push_token` is null while there is none that works; `pending_email`
-    takes the place of `email` once it is confirmed."""
-
-    user_id: UUID
-    name: str
-    email: str | None
-    email_verified: bool
-    pending_email: str | None
-    push_token: str | None
-    preferences: ChannelChoices
-    status: Status
-    locale: str | None
-    timezone: str | None
-    attributes: dict[str, Any]
-    version: int
-    created_at: datetime
-    updated_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

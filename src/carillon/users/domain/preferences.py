@@ -10,36 +10,16 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from carillon.contracts.channels import CHANNELS, Channel
+from carillon.contracts.people import Preferences, Status
 from carillon.contracts.preferences import ByChannel, CategoryChoice, CategoryRule, Choices, Reach, decide, urgent
 from carillon.contracts.quiet_hours import QuietHours, zone_of
 from carillon.contracts.users import Contact, Device
 from carillon.kit.errors import invalid
 
-Status = Literal["active", "suspended"]
 ChangeSource = Literal["self", "admin", "registration", "contact", "import", "unsubscribe", "before_history"]
 CATEGORY = r"\A[a-z0-9][a-z0-9_.\-]*\Z"
 VERIFICATION = "email_verification"
 MOST_CATEGORIES = 200
-
-
-class ChannelChoices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Opt in or out, by channel."""
-
-    email: bool = True
-    push: bool = True
-
-
-class Preferences(msgspec.Struct, frozen=True, kw_only=True):
-    """What a user agreed to. `version` rises with every change of the user.
-
-    A category is one choice for all channels, or one for each channel that was chosen.
-    """
-
-    email: bool
-    push: bool
-    categories: dict[str, CategoryChoice]
-    quiet_hours: QuietHours | None
-    version: int
 
 
 class PreferenceChange(msgspec.Struct, frozen=True, kw_only=True):

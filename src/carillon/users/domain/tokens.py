@@ -11,8 +11,8 @@ from uuid import UUID
 
 import msgspec
 
+from carillon.contracts.people import Status
 from carillon.kit.auth import CallerKind
-from carillon.users.domain.preferences import Status
 
 Owner = Literal["user", "application"]
 """Of opaque tokens."""

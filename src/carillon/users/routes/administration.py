@@ -9,6 +9,7 @@ import msgspec
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from msgspec import Meta
 
+from carillon.contracts.people import Status, User
 from carillon.kit.errors import invalid
 from carillon.kit.http.access import ApiRequest, self_or
 from carillon.kit.http.answer import Answer
@@ -19,8 +20,7 @@ from carillon.kit.http.paging import Cursor, PageNumber, PageSize, list_name, pa
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions import administering
 from carillon.users.domain.audit import AuditEvent, AuditSearch
-from carillon.users.domain.people import ONE_LINE, Search, User, email_key
-from carillon.users.domain.preferences import Status
+from carillon.users.domain.people import ONE_LINE, Search, email_key
 from carillon.users.errors import UnknownUser
 from carillon.users.routes.resources import READ, TAG, actor, resources
 

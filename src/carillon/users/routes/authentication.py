@@ -7,6 +7,7 @@ from litestar import Response, get
 from litestar.params import JSONBody
 from msgspec import Meta
 
+from carillon.contracts.people import ChannelChoices, User
 from carillon.contracts.quiet_hours import TimezoneName
 from carillon.contracts.templates import Language
 from carillon.contracts.users import Introspection, PushToken, TokenToIntrospect
@@ -19,8 +20,7 @@ from carillon.kit.limits import told_in_failures
 from carillon.users.actions.authenticating import introspect
 from carillon.users.actions.joining import Joining, register_once
 from carillon.users.actions.signing_in import sign_in
-from carillon.users.domain.people import ONE_LINE, User
-from carillon.users.domain.preferences import ChannelChoices
+from carillon.users.domain.people import ONE_LINE
 from carillon.users.domain.second_factors import SecondFactorAsked
 from carillon.users.routes.guessing import guessing_logins
 from carillon.users.routes.once import once_of

@@ -9,6 +9,7 @@ from litestar import Response
 from litestar.params import FromPath, JSONBody
 from msgspec import Meta
 
+from carillon.contracts.people import KnownDevice, User
 from carillon.contracts.users import DeviceGone, DevicePlatform, PushToken, WebPushKeys
 from carillon.kit.http.access import ApiRequest, self_or
 from carillon.kit.http.envelope import Envelope, page_of
@@ -21,8 +22,8 @@ from carillon.users.actions.equipping import (
     register_device,
     remove_device,
 )
-from carillon.users.domain.devices import MOST_DEVICES, KnownDevice, new_device
-from carillon.users.domain.people import ONE_LINE, User
+from carillon.users.domain.devices import MOST_DEVICES, new_device
+from carillon.users.domain.people import ONE_LINE
 from carillon.users.errors import UnknownUser
 from carillon.users.routes.resources import READ, TAG, WRITE, actor, resources
 

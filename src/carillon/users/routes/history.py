@@ -7,11 +7,12 @@ from uuid import UUID
 
 from litestar.params import FromPath, QueryParameter
 
+from carillon.contracts.people import Preferences
 from carillon.kit.errors import invalid
 from carillon.kit.http.access import ApiRequest, self_or
 from carillon.kit.http.envelope import Envelope, page_of
 from carillon.kit.http.routing import endpoint
-from carillon.users.domain.preferences import PreferenceChange, Preferences
+from carillon.users.domain.preferences import PreferenceChange
 from carillon.users.errors import UnknownThen, UnknownUser
 from carillon.users.routes.resources import READ, TAG, resources
 

@@ -7,6 +7,7 @@ import msgspec
 from litestar import Response
 from litestar.params import FromPath, JSONBody
 
+from carillon.contracts.people import User
 from carillon.contracts.templates import Language
 from carillon.kit.http.access import ApiRequest, self_or
 from carillon.kit.http.answer import Answer
@@ -16,7 +17,6 @@ from carillon.kit.http.idempotency import REPLAYED, IdempotencyKey
 from carillon.kit.http.routing import endpoint
 from carillon.users.actions import joining
 from carillon.users.actions.joining import ensure_contact_once
-from carillon.users.domain.people import User
 from carillon.users.errors import UnknownUser
 from carillon.users.routes.authentication import Email, Name
 from carillon.users.routes.once import once_of

@@ -9,6 +9,7 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET, Meta, UnsetType
 
 from carillon.contracts.channels import CHANNELS, Channel
+from carillon.contracts.people import Preferences
 from carillon.contracts.preferences import Choices
 from carillon.contracts.quiet_hours import QuietHours, TimezoneName, WallTime, known_zones
 from carillon.kit.auth import Caller
@@ -23,7 +24,7 @@ from carillon.kit.http.routing import endpoint
 from carillon.kit.http.shortcut import Ready, Shortcut, Tokens, Written
 from carillon.users.actions.changing import change_preferences
 from carillon.users.actions.looking_up import LookUps
-from carillon.users.domain.preferences import CATEGORY, MOST_CATEGORIES, Adjustment, Preferences, adjusted
+from carillon.users.domain.preferences import CATEGORY, MOST_CATEGORIES, Adjustment, adjusted
 from carillon.users.errors import UnknownUser
 from carillon.users.routes.history import preferences_then
 from carillon.users.routes.resources import READ, TAG, WRITE, actor, resources

@@ -7,6 +7,7 @@ import msgspec
 from litestar.params import FromPath, JSONBody
 from msgspec import UNSET, Meta, UnsetType
 
+from carillon.contracts.people import User
 from carillon.contracts.quiet_hours import TimezoneName
 from carillon.contracts.templates import Language
 from carillon.kit.errors import invalid
@@ -18,7 +19,7 @@ from carillon.kit.http.routing import endpoint
 from carillon.users.actions.changing import change_profile
 from carillon.users.actions.reauthenticating import check_present_password
 from carillon.users.actions.verifying import change_email
-from carillon.users.domain.people import User, address
+from carillon.users.domain.people import address
 from carillon.users.domain.profile import ProfilePatch, checked_patch
 from carillon.users.routes.authentication import Email, Name
 from carillon.users.routes.guessing import guessing_password

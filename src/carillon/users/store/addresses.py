@@ -3,9 +3,10 @@
 from collections.abc import Callable, Collection
 from uuid import UUID
 
+from carillon.contracts.people import User
 from carillon.kit.database import Database
 from carillon.users.domain.account_mail import Addressee, Mail, VerificationAsked
-from carillon.users.domain.people import Address, User
+from carillon.users.domain.people import Address
 from carillon.users.domain.roles import Actor
 from carillon.users.errors import EmailTaken
 from carillon.users.store.account_mail import put_mail

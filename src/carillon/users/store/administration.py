@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 from carillon.contracts.channels import ERASURES_QUEUE
+from carillon.contracts.people import User
 from carillon.kit.database import Database
 from carillon.kit.ids import uuid7
 from carillon.users.actions.telling import Told
-from carillon.users.domain.people import User
 from carillon.users.store.grants import ChangingGrants, lock_grants
 from carillon.users.store.people import visible
 from carillon.users.store.second_factors import drop_second_factor

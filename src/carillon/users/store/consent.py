@@ -5,11 +5,12 @@ from uuid import UUID
 
 import msgspec
 
+from carillon.contracts.people import Preferences
 from carillon.contracts.preferences import Choices
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
 from carillon.kit.telemetry import correlation
-from carillon.users.domain.preferences import ChangeSource, PreferenceChange, Preferences, agreed, choices_of
+from carillon.users.domain.preferences import ChangeSource, PreferenceChange, agreed, choices_of
 
 # The clock and not now(): changes of one user wait for each other, and a transaction's time is that of its begin.
 _ADD = """

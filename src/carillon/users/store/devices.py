@@ -9,10 +9,11 @@ from uuid import UUID
 
 import msgspec
 
+from carillon.contracts.people import KnownDevice
 from carillon.contracts.users import DevicePlatform
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
-from carillon.users.domain.devices import MOST_DEVICES, KnownDevice, NewDevice
+from carillon.users.domain.devices import MOST_DEVICES, NewDevice
 from carillon.users.domain.roles import Actor
 from carillon.users.errors import TooManyDevices
 from carillon.users.store.changes import touch, touch_as

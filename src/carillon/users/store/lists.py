@@ -5,11 +5,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from carillon.contracts.people import User
 from carillon.kit.database import Database, Row
 from carillon.kit.http.paging import DEEPEST, Wanted
 from carillon.kit.ids import first_key_of
 from carillon.users.domain.audit import AuditEvent, AuditSearch
-from carillon.users.domain.people import Search, User
+from carillon.users.domain.people import Search
 from carillon.users.store.people import USER, user_of
 
 # strpos and not LIKE: what is searched for is text, in which % and _ mean themselves.

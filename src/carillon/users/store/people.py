@@ -2,14 +2,15 @@
 
 from uuid import UUID
 
+from carillon.contracts.people import ChannelChoices, User
 from carillon.contracts.preferences import Choices
 from carillon.kit.database import Connection, Database, Row
 from carillon.kit.ids import uuid7
 from carillon.users.domain.account_mail import VerificationAsked
 from carillon.users.domain.devices import NewDevice
 from carillon.users.domain.idempotency import Once
-from carillon.users.domain.people import NewPerson, User
-from carillon.users.domain.preferences import ChangeSource, ChannelChoices
+from carillon.users.domain.people import NewPerson
+from carillon.users.domain.preferences import ChangeSource
 from carillon.users.store.account_mail import put_mail
 from carillon.users.store.changes import audit
 from carillon.users.store.consent import remember

@@ -5,11 +5,12 @@ from uuid import UUID
 
 import msgspec
 
+from carillon.contracts.people import Preferences
 from carillon.contracts.preferences import Choices
 from carillon.contracts.users import Device
 from carillon.kit.database import Database, Row
 from carillon.users.domain.people import email_key
-from carillon.users.domain.preferences import ChangeSource, Person, Preferences, agreed, choices_of
+from carillon.users.domain.preferences import ChangeSource, Person, agreed, choices_of
 from carillon.users.domain.roles import Actor
 from carillon.users.store.administration import address_hash
 from carillon.users.store.changes import touch_as

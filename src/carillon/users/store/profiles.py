@@ -3,8 +3,8 @@
 from collections.abc import Collection
 from uuid import UUID
 
+from carillon.contracts.people import User
 from carillon.kit.database import Database
-from carillon.users.domain.people import User
 from carillon.users.domain.profile import Profile, ProfilePatch, patched
 from carillon.users.domain.roles import Actor
 from carillon.users.store.changes import touch_as
