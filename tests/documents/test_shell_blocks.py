@@ -103,4 +103,4 @@ def _servers(postgres: PostgresServer, rabbitmq: RabbitServer) -> Mapping[str, s
     """Real servers in the place of those that the document names."""
     at = "postgresql://carillon:secret@127.0.0.1:5432/"
     databases = {f"{at}{name}\n": asyncio.run(postgres.create_database()) + "\n" for name in _DATABASES}
-    return {"amqp://carillon:secret@127.0.0.1:5672/": rabbitmq.url, **databases}
+    return {"amqp://carillon:secret@127.0.0.1:5672/": rabbitmq.virtual_host(), **databases}

@@ -149,7 +149,7 @@ def apart_environment(
 ) -> dict[str, str]:
     shared = {
         **environment,
-        "CARILLON_BROKER_URL": rabbitmq.url,
+        "CARILLON_BROKER_URL": rabbitmq.virtual_host(),
         "CARILLON_USERS_URL": urls["users"],
         "CARILLON_TEMPLATES_URL": urls["templates"],
         "CARILLON_GATEWAY_URL": urls["gateway"],
