@@ -13,7 +13,7 @@ from carillon.contracts.users import DevicePlatform
 Status = Literal["active", "suspended"]
 
 
-class ChannelChoices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ChannelChoices(msgspec.Struct, frozen=True):
     """Opt in or out, by channel."""
 
     email: bool = True

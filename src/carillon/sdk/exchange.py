@@ -87,6 +87,15 @@ class Exchange:
     ) -> Answer:
         """The answer of a success, whatever its body. `signed` False: without a token, as to sign in."""
         request = _Request(method, path, body, query, repeatable=repeatable)
+        try:
+            async with asyncio.timeout(
+                self._patience.total
+            ):  # signing in included, and waiting for who does it for all
+                return await self._served(request, signed=signed)
+        except TimeoutError as error:
+            raise self._given_up(request, None, error) from None
+
+    async def _served(self, request: "_Request", *, signed: bool) -> Answer:
         token = await self._authorization.token(self) if signed else ""
         answer = await self._until_served(request, token)
         if answer.status == 401 and signed and self._authorization.refused(token):  # noqa: PLR2004
@@ -164,8 +173,8 @@ class _Request:
 def read(answer: Answer, shape: type[T]) -> Envelope[T]:
     try:
         return msgspec.json.decode(answer.raw, type=Envelope[shape])  # type: ignore[valid-type]
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise _refusal(answer) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _unexpected(answer, str(error)) if _is_envelope(answer) else _refusal(answer) from None
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:
@@ -202,6 +211,19 @@ def _refusal(answer: Answer) -> CarillonError:
     correlation_id = answer.headers.get("X-Correlation-ID")
     details = said.details or ()
     return kind(answer.status, said.error, said.message, details=details, correlation_id=correlation_id)
+
+
+def _is_envelope(answer: Answer) -> bool:
+    try:
+        msgspec.json.decode(answer.raw, type=Envelope[Any])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
+    return True
+
+
+def _unexpected(answer: Answer, what: str) -> CarillonError:
+    says = f"Carillon answered something else than this client knows ({what}); are both of one release?"
+    return refusal(answer.status)(answer.status, "unexpected_answer", says)
 
 
 def _stranger(status: int, what: str) -> CarillonError:

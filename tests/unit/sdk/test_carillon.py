@@ -15,6 +15,7 @@ from aiohttp import web
 
 from carillon.contracts.envelope import Envelope, ErrorEnvelope
 from carillon.contracts.notifications import NotificationAccepted
+from carillon.contracts.people import ChannelChoices
 from carillon.kit.errors import FieldProblem
 from carillon.kit.ids import uuid7
 from carillon.sdk import (
@@ -51,6 +52,7 @@ class There:
         self.bodies: list[Any] = []
         self.headers: list[dict[str, str]] = []
         self.logins = 0
+        self.gone = False
         self.dead: set[str] = set()
         self.session = ""
         self.renewals: list[str] = []
@@ -70,6 +72,8 @@ class There:
 
     async def login(self, _request: web.Request) -> web.Response:
         self.logins += 1
+        if self.gone:
+            return web.json_response({"success": False, "error": "away", "message": "later"}, status=503)
         return self.granted(f"t{self.logins}")
 
     async def refresh(self, request: web.Request) -> web.Response:
@@ -184,7 +188,6 @@ async def test_a_refusal_has_its_kind_and_all_that_was_told(
     [
         web.Response(text="<html>"),
         web.Response(body=b"\xff\xfe"),
-        web.Response(body=b'{"success": true, "data": [], "message": "ok"}'),
         web.Response(status=302, headers={"Location": "http://127.0.0.1:9/"}),
         web.Response(status=500, text="<html>Internal Server Error"),
         web.Response(status=404, text="not here"),
@@ -213,6 +216,37 @@ async def test_many_calls_at_once_sign_in_once_and_again_when_the_token_is_refus
         heard.answers = [web.Response(status=401, body=b'{"success": false, "error": "u", "message": "no"}')]
         await carillon.notify(**WHAT)
         assert (heard.logins, heard.headers[-1]["Authorization"]) == (2, "Bearer t2")
+
+
+async def test_an_answer_of_another_release_names_the_field(carillon: AsyncCarillon, heard: There) -> None:
+    heard.answers = [web.Response(body=b'{"success": true, "data": {"request_id": "s3cret"}, "message": "ok"}')]
+    with pytest.raises(Refused, match=r"missing required field `notification_id`.*of one release") as told:
+        await carillon.notify(**WHAT)
+    assert told.value.code == "unexpected_answer"
+    assert "s3cret" not in str(told.value)
+
+
+async def test_what_a_newer_release_tells_besides_is_passed_over(carillon: AsyncCarillon, heard: There) -> None:
+    known = b'"email": false, "push": true'
+    choices = msgspec.json.decode(b"{%s, %s}" % (known, b'"sms": true'), type=ChannelChoices)
+    assert choices == ChannelChoices(email=False)
+
+    said = msgspec.json.decode(accepted("r"))
+    said["data"]["more"] = 1
+    heard.answers = [web.Response(body=msgspec.json.encode(said))]
+    assert (await carillon.notify(**WHAT)).request_id == "r"
+
+
+async def test_waiting_for_who_signs_in_for_all_ends_with_one_s_own_patience(there: Peer, heard: There) -> None:
+    patience = Patience(tries=99, each=1, longest_wait=0.2, total=1)
+    heard.gone = True
+    async with AsyncCarillon(there.url, email="a@example.com", password="p", patience=patience) as carillon:
+        calls = [asyncio.create_task(carillon.notify(**WHAT)) for _ in range(20)]  # one after the other: 20 s
+        done, left = await asyncio.wait(calls, timeout=10)
+
+    assert left == set()
+    assert all(isinstance(call.exception(), Unreachable) for call in done)
+    assert heard.bodies == []
 
 
 async def test_a_session_is_renewed_once_for_all_who_were_refused_at_once(there: Peer, heard: There) -> None:

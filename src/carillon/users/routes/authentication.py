@@ -50,6 +50,10 @@ Email = Annotated[
 ]
 
 
+class ChannelChoicesGiven(ChannelChoices, frozen=True, forbid_unknown_fields=True):
+    """Opt in or out, by channel."""
+
+
 class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Body of `POST /users`. Both channels are on unless said otherwise."""
 
@@ -70,7 +74,7 @@ class Registration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     email: Email
     password: Annotated[str, Meta(min_length=8, max_length=256, pattern=_SOUND, examples=["correct horse battery"])]
     push_token: PushToken | None = None
-    preferences: ChannelChoices | None = None
+    preferences: ChannelChoicesGiven | None = None
     locale: Language | None = None
     timezone: TimezoneName | None = None
 
