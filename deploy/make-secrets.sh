@@ -2,13 +2,15 @@
 # Makes the secrets that compose.yaml hands out, a file each in the folder secrets. What is there stays: run it again at any time.
 set -eu
 cd "$(dirname "$0")"
-umask 077
-mkdir -p secrets
-chmod 700 secrets # whoever is in a container reads the one file that is mounted there; on this machine nobody else comes in
 
 random() {
   od -An -N24 -tx1 /dev/urandom | tr -d ' \n'
 }
+[ "$(random | wc -c)" -eq 48 ] || { echo "make-secrets.sh: no random values to be had; nothing was made" >&2; exit 1; }
+
+umask 077
+mkdir -p secrets
+chmod 700 secrets # whoever is in a container reads the one file that is mounted there; on this machine nobody else comes in
 
 put() { # put NAME VALUE
   [ -s "secrets/$1" ] && return

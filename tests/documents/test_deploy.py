@@ -1,6 +1,8 @@
 """The deployment files set only settings that exist, run commands that exist, and name files that exist."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +141,21 @@ def test_the_script_makes_every_secret_once_and_for_the_owner_of_the_folder_alon
     assert all(re.fullmatch(r"[0-9a-f]{48}\n", text) for text in passwords)
     composition.make_secrets(secrets.parent)
     assert {path.name: path.read_text() for path in secrets.iterdir()} == made
+
+
+def test_without_random_values_the_script_makes_nothing(tmp_path: Path) -> None:
+    dumb = tmp_path / "od"
+    dumb.write_text("#!/bin/sh\nexit 1\n")
+    dumb.chmod(0o755)
+    script = tmp_path / "make-secrets.sh"
+    script.write_bytes((composition.FOLDER / script.name).read_bytes())
+
+    surroundings = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", script], env=surroundings, check=False, capture_output=True, text=True, timeout=30)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "make-secrets.sh: no random values to be had; nothing was made\n"
+    assert not (tmp_path / "secrets").exists()
 
 
 def test_rabbitmq_is_told_the_password_that_its_callers_have(secrets: Path) -> None:

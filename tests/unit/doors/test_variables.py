@@ -12,7 +12,13 @@ def test_a_variable_that_nobody_reads_is_named(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     "name",
-    ["CARILLON_DATA_DIR", "CARILLON_SMTP_URL", "CARILLON_EMAIL_WORKER_SMTP_URL", "CARILLON_SIMULATORS_SMTP_PORT"],
+    [
+        "CARILLON_DATA_DIR",
+        "CARILLON_SMTP_URL",
+        "CARILLON_SMTP_URL_FILE",
+        "CARILLON_EMAIL_WORKER_SMTP_URL",
+        "CARILLON_SIMULATORS_SMTP_PORT",
+    ],
 )
 def test_variables_that_somebody_reads_are_not(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "x")
